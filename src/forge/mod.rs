@@ -1,0 +1,301 @@
+//! Where pull requests live: the narrow trait, and what passes through it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::{BranchName, CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
+use crate::redact::Secret;
+
+/// What a look at one repository asks for.
+#[derive(Debug, Clone)]
+pub struct LookRequest {
+    /// The repository.
+    pub repo: RepoName,
+    /// The base branch.
+    pub branch: BranchName,
+    /// Glob patterns of the branches that are proposals, on a plain remote.
+    pub proposals: Vec<String>,
+}
+
+/// What a look at one repository found: the whole of what is, each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The base branch's head; `None` where the branch is not there.
+    pub base: Option<CommitSha>,
+    /// Every open proposal, whatever branch it is for.
+    pub open: Vec<Proposal>,
+}
+
+/// An open proposal as the forge shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Which one.
+    pub key: ProposalKey,
+    /// Its title; on a plain remote the subject of its last commit, or empty.
+    pub title: String,
+    /// Who opened it.
+    pub author: String,
+    /// Its head commit.
+    pub head: CommitSha,
+    /// The branch that it is for.
+    pub base_branch: BranchName,
+    /// Whether its head is in another repository.
+    pub origin: Origin,
+    /// When anything about it changed last; comments too.
+    pub updated_at: Timestamp,
+}
+
+/// Whose code a proposal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A branch of the repository itself.
+    Own,
+    /// A fork: nobody with write permission vouched for it.
+    Fork,
+}
+
+/// What became of a proposal that is no longer among the open ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is open after all.
+    Open,
+    /// It was closed without being merged.
+    Closed,
+    /// It was merged; the commit of the base branch that has it (merge commit, squash, or last rebased commit).
+    Merged(CommitSha),
+}
+
+/// A comment on an issue or a pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comment {
+    /// The forge's id of it.
+    pub id: CommentId,
+    /// The issue or pull request that it stands on.
+    pub issue: IssueNumber,
+    /// Who wrote it.
+    pub author: String,
+    /// Its text.
+    pub body: String,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When it was edited last.
+    pub updated_at: Timestamp,
+}
+
+/// A commit status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `mainstay/plan` or `mainstay/apply`.
+    pub context: String,
+    /// How it stands.
+    pub state: StatusState,
+    /// A short text, at most [`STATUS_DESCRIPTION_LIMIT`] characters.
+    pub description: String,
+}
+
+/// How a commit status stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusState {
+    /// Not decided yet.
+    Pending,
+    /// Good.
+    Success,
+    /// Decided, and not good: a hold, a denial, a failed plan.
+    Failure,
+    /// Something broke.
+    Error,
+}
+
+/// GitHub refuses a status description of more characters than this.
+pub const STATUS_DESCRIPTION_LIMIT: usize = 140;
+
+/// GitHub refuses a comment or issue body of more characters than this.
+pub const COMMENT_LIMIT: usize = 65_536;
+
+/// A reaction to a comment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    /// 👀 seen.
+    Eyes,
+    /// 🚀 done.
+    Rocket,
+    /// 😕 refused.
+    Confused,
+}
+
+/// An issue that is kept in line with the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issue {
+    /// The marker in its body that it is found by: `<!-- mainstay:… -->`, on the first line.
+    pub marker: String,
+    /// Its title.
+    pub title: String,
+    /// Its label.
+    pub label: String,
+    /// Its body, the marker included.
+    pub body: String,
+}
+
+/// How git reaches a repository. The URL holds no credentials.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// The clone URL, or a path.
+    pub url: String,
+    /// User name and password for https, where there are any.
+    pub login: Option<(String, Secret)>,
+    /// The refs that hold the heads of proposals, as a refspec's source: `refs/pull/*/head`, or `refs/heads/*`.
+    pub proposal_refs: String,
+}
+
+/// Why a forge did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgeError {
+    /// Too many requests; nothing may be sent before then.
+    #[error("{service} asks to wait until {until} before the next request")]
+    RateLimited {
+        /// Who says so.
+        service: String,
+        /// When to come back.
+        until: Timestamp,
+    },
+    /// The credentials are missing, wrong or lack a right.
+    #[error("{service} refused `{action}`: {message}")]
+    Denied {
+        /// Who refused.
+        service: String,
+        /// What was asked.
+        action: String,
+        /// What the forge said.
+        message: String,
+    },
+    /// The thing is not there, or may not be seen.
+    #[error("{what} is not there, or may not be seen with these credentials")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// The request was understood and refused, and would be again.
+    #[error("{service} refused `{action}` with {status}: {message}")]
+    Refused {
+        /// Who refused.
+        service: String,
+        /// What was asked.
+        action: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the forge said.
+        message: String,
+    },
+    /// It may work next time: 5xx, a broken connection, an answer cut off. The effect may have taken place.
+    #[error("{service} did not answer `{action}` properly")]
+    Transient {
+        /// Who did not answer.
+        service: String,
+        /// What was asked.
+        action: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Where pull requests live.
+///
+/// Calls are safe to repeat unless they say otherwise. No call waits for a rate
+/// limit: it answers [`ForgeError::RateLimited`], and until that time every call
+/// answers so without a request.
+#[async_trait]
+pub trait Forge: Send + Sync {
+    /// Whether it can show comments, statuses and issues. Where it cannot, the
+    /// calls that write are not made, and what they would say stays in the store.
+    fn speaks(&self) -> Speaks;
+
+    /// Looks at repositories: one answer for each request, in their order.
+    ///
+    /// A look that finds nothing new costs nothing of the primary rate limit.
+    async fn look(&self, requests: &[LookRequest]) -> Vec<Result<Arc<Look>, ForgeError>>;
+
+    /// What became of a proposal that is not open any more.
+    async fn fate(&self, request: &LookRequest, key: &ProposalKey) -> Result<Fate, ForgeError>;
+
+    /// Comments on issues and pull requests of `repo` that were written or edited
+    /// at `since` or later, oldest first.
+    async fn comments(&self, repo: &RepoName, since: Timestamp) -> Result<Vec<Comment>, ForgeError>;
+
+    /// Whether `user` may write to `repo`.
+    async fn may_write(&self, repo: &RepoName, user: &str) -> Result<Permission, ForgeError>;
+
+    /// How git reaches `repo`, with credentials that are good for some minutes at least.
+    async fn remote(&self, repo: &RepoName) -> Result<Remote, ForgeError>;
+
+    /// Puts `body`, whose first line is `marker`, in our one comment with that marker, posting it
+    /// where there is none. `known` is the comment's id where it is recorded.
+    ///
+    /// One `marker` never yields two comments, not even when an earlier call died
+    /// between the write and our record of it. A marker counts only in a comment by our own account.
+    async fn upsert_comment(
+        &self,
+        repo: &RepoName,
+        issue: IssueNumber,
+        marker: &str,
+        body: &str,
+        known: Option<CommentId>,
+    ) -> Result<CommentId, ForgeError>;
+
+    /// Sets a status of a commit.
+    async fn set_status(
+        &self,
+        repo: &RepoName,
+        commit: &CommitSha,
+        status: &Status,
+    ) -> Result<(), ForgeError>;
+
+    /// Makes `reactions` the only ones of ours on a comment.
+    async fn react(
+        &self,
+        repo: &RepoName,
+        comment: CommentId,
+        reactions: &[Reaction],
+    ) -> Result<(), ForgeError>;
+
+    /// Keeps one open issue with that marker by our own account: opens, edits or
+    /// reopens it. `known` is its number where it is recorded.
+    async fn upsert_issue(
+        &self,
+        repo: &RepoName,
+        issue: &Issue,
+        known: Option<IssueNumber>,
+    ) -> Result<IssueNumber, ForgeError>;
+
+    /// Edits the issue's body one last time and closes it.
+    async fn close_issue(
+        &self,
+        repo: &RepoName,
+        number: IssueNumber,
+        body: &str,
+    ) -> Result<(), ForgeError>;
+}
+
+/// Whether a forge can show what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// It has comments, statuses and issues.
+    Yes,
+    /// It is only git.
+    No,
+}
+
+/// What a person may do in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Change it: write, maintain or admin.
+    Write,
+    /// Read it at most.
+    Less,
+}

@@ -1,0 +1,161 @@
+//! Workspaces as the daemon's declarations give them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Schedule;
+use crate::id::{BranchName, RepoName, WorkspaceName};
+
+/// One file of `workspaces/`: a repository and what is kept of it.
+#[derive(Debug, Clone)]
+pub struct Declaration {
+    /// The file that says so.
+    pub file: PathBuf,
+    /// The repository's name, as the file writes it.
+    pub repo: RepoName,
+    /// Where the repository is.
+    pub address: RepoAddress,
+    /// The branch that is kept true: the base of proposals.
+    pub branch: BranchName,
+    /// On a plain git remote, the glob patterns of branches that are proposals.
+    pub proposals: Vec<String>,
+    /// The workspaces that are named one by one.
+    pub workspaces: Vec<Workspace>,
+    /// Where root modules are looked for besides.
+    pub discover: Option<Discover>,
+}
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepoAddress {
+    /// On GitHub (or GitHub Enterprise).
+    GitHub {
+        /// The account that owns it.
+        owner: String,
+        /// Its name.
+        name: String,
+    },
+    /// A plain git remote: a URL that git understands, or an absolute path.
+    Git(String),
+}
+
+/// A root module with its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its name, unique in the repository.
+    pub name: WorkspaceName,
+    /// The folder of the root module, relative to the repository with `/`; empty for the top.
+    pub path: String,
+    /// How it is run.
+    pub settings: Settings,
+}
+
+/// How a workspace is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The environment that it belongs to.
+    pub environment: Option<String>,
+    /// Variable files, relative to the workspace's folder.
+    pub var_files: Vec<String>,
+    /// Glob patterns, relative to the repository, of more files that concern it.
+    pub watch: Vec<String>,
+    /// What happens when a change is merged.
+    pub apply: ApplyMode,
+    /// Whether and when drift is looked for.
+    pub drift: Option<DriftSettings>,
+    /// Names of the policies that judge its plans.
+    pub policies: Vec<String>,
+    /// What of the daemon's environment its runs may see.
+    pub env: EnvSettings,
+    /// Terraform's own workspace to select, where it is not `default`.
+    pub terraform_workspace: Option<String>,
+    /// What happens to a change that no reviewer saw.
+    pub unreviewed: Unreviewed,
+    /// How long a plan may take, init included.
+    pub plan_timeout: Duration,
+    /// How long an apply may take before it is asked to stop.
+    pub apply_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            environment: None,
+            var_files: Vec::new(),
+            watch: Vec::new(),
+            apply: ApplyMode::OnMerge,
+            drift: None,
+            policies: Vec::new(),
+            env: EnvSettings::default(),
+            terraform_workspace: None,
+            unreviewed: Unreviewed::HoldDestroys,
+            plan_timeout: Duration::from_secs(30 * 60),
+            apply_timeout: Duration::from_secs(2 * 60 * 60),
+        }
+    }
+}
+
+/// What happens when a change is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApplyMode {
+    /// It is applied.
+    OnMerge,
+    /// It is held until a person agrees.
+    OnApproval,
+    /// It is planned on proposals and never applied.
+    Never,
+}
+
+/// What happens to a change that no reviewer saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unreviewed {
+    /// Applied, unless it destroys or replaces.
+    HoldDestroys,
+    /// Held.
+    Hold,
+    /// Applied.
+    Apply,
+}
+
+/// Whether and when drift is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriftSettings {
+    /// When it is looked for.
+    pub every: Schedule,
+    /// What is done about it.
+    pub action: DriftAction,
+}
+
+/// What is done about drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftAction {
+    /// It is told in an issue.
+    Report,
+    /// The applied commit is applied again.
+    Apply,
+}
+
+/// Patterns (`AWS_*`) of environment variables that steps may see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnvSettings {
+    /// For init, plan and show.
+    pub plan: Vec<String>,
+    /// For the runs that apply: their init, plan and show as well.
+    pub apply: Vec<String>,
+}
+
+/// Where root modules are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discover {
+    /// Glob patterns of folders, relative to the repository; each root module at or below one counts.
+    pub paths: Vec<String>,
+    /// Glob patterns of folders that do not count.
+    pub exclude: Vec<String>,
+    /// How what was found is run.
+    pub settings: Settings,
+}

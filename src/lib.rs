@@ -5,8 +5,11 @@
 //! `tests/layers.rs` holds the table.
 
 pub mod clock;
+pub mod decide;
 pub mod forge;
 pub mod id;
 pub mod plan;
 pub mod redact;
+pub mod run;
+pub mod store;
 pub mod workspace;

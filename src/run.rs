@@ -276,6 +276,8 @@ pub struct RunResult {
     pub notes: Vec<String>,
     /// What took its place, or who stopped it.
     pub ended_by: Option<String>,
+    /// How it shall end, while its worker has not ended it yet.
+    pub stop: Option<Event>,
 }
 
 /// A person's agreement to one plan.

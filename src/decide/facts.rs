@@ -121,8 +121,10 @@ pub struct Facts {
     pub view: Option<View>,
     /// What is known of each workspace, beside the view.
     pub workspaces: Vec<WorkspaceFacts>,
-    /// The open proposals for the base branch, and those merged lately.
+    /// The open proposals for the base branch, and those that are gone and still have runs.
     pub proposals: Vec<ProposalFacts>,
+    /// The proposals that were merged lately, in the order of their merges.
+    pub merged: Vec<MergedFacts>,
     /// Every run that has not ended, and for each workspace, purpose and proposal the latest that has.
     pub runs: Vec<RunFacts>,
 }
@@ -153,6 +155,8 @@ pub struct AppliedAt {
     pub inputs: String,
     /// Since when.
     pub at: Timestamp,
+    /// Where the commit stands in the base branch's history, as far as that is recorded.
+    pub position: Option<i64>,
 }
 
 /// Whether the last apply that began came to a good end.
@@ -177,6 +181,17 @@ pub struct ProposalFacts {
     pub standing: Standing,
     /// What its merge with the present base gives; `None` before it was looked at.
     pub consideration: Option<Consideration>,
+}
+
+/// A proposal that was merged.
+#[derive(Debug, Clone)]
+pub struct MergedFacts {
+    /// Which one.
+    pub key: ProposalKey,
+    /// Where its merge stands in the base branch's history; later is larger.
+    pub position: i64,
+    /// The workspaces that it touched.
+    pub touched: Vec<WorkspaceName>,
 }
 
 /// How a proposal stands.
@@ -218,4 +233,17 @@ pub struct RunFacts {
     pub state: State,
     /// When it was recorded first.
     pub created_at: Timestamp,
+    /// When its state changed last.
+    pub changed_at: Timestamp,
+    /// Whether it was asked to end.
+    pub stopping: Stopping,
+}
+
+/// Whether a run was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopping {
+    /// It was, and its worker has not ended it yet.
+    Yes,
+    /// It goes on.
+    No,
 }

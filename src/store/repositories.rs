@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, from_json, from_text, opt_text, to_json, to_text};
 use crate::clock::Timestamp;
-use crate::decide::{AppliedAt, Consideration, Settled, View};
+use crate::decide::{AppliedAt, Consideration, Settled, Touched, View};
 use crate::forge::{Fate, Look, Proposal};
 use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, WorkspaceName};
 
@@ -76,6 +76,16 @@ pub struct ProposalRow {
     pub consideration: Option<Consideration>,
     /// When it changed last.
     pub changed_at: Timestamp,
+}
+
+impl ProposalRow {
+    /// The workspaces that it touches, as far as it was looked at.
+    pub fn touched(&self) -> &[Touched] {
+        match &self.consideration {
+            Some(Consideration::Merges { touched, .. }) => touched,
+            _ => &[],
+        }
+    }
 }
 
 /// A workspace as it is recorded.
@@ -376,7 +386,8 @@ impl Store {
     pub fn workspaces(&self, repo: &RepoName) -> Result<Vec<WorkspaceRow>, StoreError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT name, applied, applied_tree, applied_inputs, applied_at, unsettled, rewound, drift_at \
+            "SELECT name, applied, applied_tree, applied_inputs, applied_at, unsettled, rewound, drift_at, \
+             (SELECT MAX(seq) FROM base_log b WHERE b.repo = workspaces.repo AND b.sha = workspaces.applied) \
              FROM workspaces WHERE repo = ?1 ORDER BY name",
         )?;
         let mut rows = statement.query([repo.as_str()])?;
@@ -518,6 +529,7 @@ fn workspace_row(row: &Row<'_>) -> Result<WorkspaceRow, StoreError> {
             tree,
             inputs,
             at,
+            position: row.get(8)?,
         }),
         _ => None,
     };

@@ -60,26 +60,54 @@ impl Store {
         self.write(|tx| insert(tx, what, State::Queued, &RunResult::default(), at))
     }
 
-    /// Records a commit that was passed over for a newer one before it had a run of its own.
+    /// Records a commit that was passed over for a newer one before it had a run of its own, once.
     ///
     /// # Errors
     ///
     /// Where the record cannot be written.
-    pub fn add_superseded(
-        &self,
-        what: &NewRun,
-        by: &str,
-        at: Timestamp,
-    ) -> Result<RunId, StoreError> {
+    pub fn add_superseded(&self, what: &NewRun, by: &str, at: Timestamp) -> Result<(), StoreError> {
         let result = RunResult {
             ended_by: Some(by.to_owned()),
             ..RunResult::default()
         };
         self.write(|tx| {
-            let id = insert(tx, what, State::Superseded, &result, at)?;
-            add_event(tx, id, &Event::Superseded { by: by.to_owned() }, at)?;
-            Ok(id)
+            let known = tx
+                .query_row(
+                    "SELECT id FROM runs WHERE repo = ?1 AND workspace = ?2 AND purpose = ?3 AND commit_sha = ?4",
+                    params![
+                        what.repo.as_str(),
+                        what.workspace.as_str(),
+                        to_text(&what.purpose),
+                        what.commit.as_str()
+                    ],
+                    |_| Ok(()),
+                )
+                .optional()?;
+            if known.is_none() {
+                let id = insert(tx, what, State::Superseded, &result, at)?;
+                add_event(tx, id, &Event::Superseded { by: by.to_owned() }, at)?;
+            }
+            Ok(())
         })
+    }
+
+    /// Ends a run that waits, or asks its worker to end it: nothing is let go while a process of it lives.
+    ///
+    /// Safe to repeat; the first wish counts.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn stop(&self, id: RunId, event: &Event, at: Timestamp) -> Result<(), StoreError> {
+        let state = self.run(id)?.state;
+        if matches!(state, State::Queued | State::Held) {
+            self.happened(id, event, at, |_| {})?;
+        } else if !state.is_end() {
+            self.amend(id, |result| {
+                result.stop.get_or_insert_with(|| event.clone());
+            })?;
+        }
+        Ok(())
     }
 
     /// Takes a queued run for the process `owner`, unless its workspace is taken.
@@ -125,6 +153,9 @@ impl Store {
                 .map_err(|source| StoreError::Illegal { run: id.0, source })?;
             let mut result = run.result.clone();
             change(&mut result);
+            if state.is_end() {
+                result.stop = None;
+            }
             if let Event::Superseded { by } | Event::Cancelled { by } = event {
                 result.ended_by = Some(by.clone());
             }

@@ -5,6 +5,7 @@
 //! `tests/layers.rs` holds the table.
 
 pub mod clock;
+pub mod config;
 pub mod decide;
 pub mod forge;
 pub mod id;

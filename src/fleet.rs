@@ -9,12 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
 use crate::decide::{
-    Facts, MergedFacts, ProposalFacts, RunFacts, Settled, Standing, Stopping, Trust, WorkspaceFacts,
+    Facts, Found, MergedFacts, ProposalFacts, RunFacts, Settled, Standing, Stopping, Trust, WorkspaceFacts,
 };
 use crate::forge::{Forge, LookRequest, Origin};
 use crate::id::{RepoName, WorkspaceName};
 use crate::plan::FingerprintKey;
-use crate::run::Run;
+use crate::run::{Purpose, Run, State};
 use crate::store::{ProposalRow, ProposalState, Store, StoreError};
 use crate::workspace::{Declaration, Settings};
 
@@ -203,6 +203,10 @@ fn run_facts(run: &Run) -> RunFacts {
         state: run.state,
         created_at: run.created_at,
         changed_at: run.changed_at,
+        drift: match &run.result.plan {
+            Some(plan) if run.what.purpose == Purpose::Drift && run.state == State::Planned && plan.has_drift() => Found::Yes,
+            _ => Found::No,
+        },
         stopping: if run.result.stop.is_some() { Stopping::Yes } else { Stopping::No },
     }
 }

@@ -230,6 +230,11 @@ pub enum Trigger {
         /// Who.
         name: String,
     },
+    /// Drift was found, and the workspace is brought back to the commit that it is at.
+    Drift {
+        /// The run that found it.
+        run: RunId,
+    },
     /// An apply was interrupted, and the workspace is planned anew.
     Interrupted {
         /// The run that was interrupted.

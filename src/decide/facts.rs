@@ -69,6 +69,8 @@ pub enum Consideration {
         base: CommitSha,
         /// The paths in conflict.
         paths: Vec<String>,
+        /// The workspaces whose files it changes on its own side.
+        touched: Vec<Touched>,
     },
     /// It cannot be looked at.
     Impossible {
@@ -237,6 +239,17 @@ pub struct RunFacts {
     pub changed_at: Timestamp,
     /// Whether it was asked to end.
     pub stopping: Stopping,
+    /// Whether it found drift.
+    pub drift: Found,
+}
+
+/// Whether something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It was.
+    Yes,
+    /// It was not, or was not looked for.
+    No,
 }
 
 /// Whether a run was asked to end.

@@ -9,7 +9,7 @@ pub use command::{
     Asked, Effect, HELP, Refusal, Request, Subject, Verb, effects, read, subject_of,
 };
 pub use facts::{
-    AppliedAt, Consideration, Contained, Facts, MergedFacts, ModuleChange, Presence, ProposalFacts,
+    AppliedAt, Consideration, Contained, Facts, Found, MergedFacts, ModuleChange, Presence, ProposalFacts,
     RunFacts, Settled, Standing, Stopping, Touched, Trust, View, ViewedWorkspace, WorkspaceFacts,
 };
 pub use gate::{Next, Review, after_plan};

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::facts::{
-    Consideration, Facts, ModuleChange, Presence, ProposalFacts, RunFacts, Settled, Standing,
+    Consideration, Facts, Found, ModuleChange, Presence, ProposalFacts, RunFacts, Settled, Standing,
     Stopping, Touched, Trust, ViewedWorkspace, WorkspaceFacts,
 };
 use crate::clock::Timestamp;
 use crate::id::{ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::run::{NewRun, Purpose, State, Trigger};
-use crate::workspace::ApplyMode;
+use crate::workspace::{ApplyMode, DriftAction};
 
 /// What to do next in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,18 +194,32 @@ pub fn merged_since<'f>(
 }
 
 fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut Vec<Action>) {
-    let Some(drift) = &known.settings.drift else {
+    let Some(drift) = &known.settings.drift else { return };
+    let Some(order) = drift_order(facts, known, Trigger::Schedule) else { return };
+    let merge = latest(facts, Purpose::Merge, &known.name, None);
+    let last = latest(facts, Purpose::Drift, &known.name, None);
+    let taken = last.is_some_and(|r| !r.state.is_end())
+        || merge.is_some_and(|r| !r.state.is_end() && r.state != State::Held);
+    if taken {
         return;
-    };
-    let Some(order) = drift_order(facts, known, Trigger::Schedule) else {
+    }
+    let found = last.filter(|r| r.drift == Found::Yes);
+    if let Some(found) = found
+        && drift.action == DriftAction::Apply
+        && merge.is_none_or(|r| r.id < found.id)
+        && let Some(viewed) = facts.view.as_ref().and_then(|v| v.workspace(&known.name))
+        && viewed.inputs == order.inputs
+    {
+        let mut repair = merge_order(facts, viewed, Trigger::Drift { run: found.id });
+        repair.proposal = None;
+        actions.push(Action::Queue(Box::new(repair)));
         return;
-    };
-    let taken = facts.runs.iter().any(|r| {
-        r.workspace == known.name
-            && ((r.purpose == Purpose::Drift && !r.state.is_end())
-                || (r.purpose == Purpose::Merge && !r.state.is_end() && r.state != State::Held))
+    }
+    // Once the drift that was found may be gone, it is looked at again at once.
+    let settled_since = found.is_some_and(|r| {
+        known.applied.as_ref().is_some_and(|a| a.at > r.created_at)
     });
-    if !taken && drift.every.due(known.drift_at, now) {
+    if settled_since || drift.every.due(known.drift_at, now) {
         actions.push(Action::Queue(Box::new(order)));
     }
 }

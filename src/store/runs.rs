@@ -433,13 +433,7 @@ fn settle(
                 params![repo, name, what.commit.as_str(), what.tree.as_str(), what.inputs, at],
             )?;
         }
-        (Purpose::Drift, Event::ApplyDone) => {
-            tx.execute(
-                "UPDATE workspaces SET applied_at = ?3, unsettled = 0, drift_at = ?3 WHERE repo = ?1 AND name = ?2",
-                params![repo, name, at],
-            )?;
-        }
-        (Purpose::Drift, Event::PlanMade | Event::HeldBack { .. } | Event::StepFailed { .. }) => {
+        (Purpose::Drift, Event::PlanMade | Event::StepFailed { .. } | Event::Cancelled { .. }) => {
             tx.execute(
                 "UPDATE workspaces SET drift_at = ?3 WHERE repo = ?1 AND name = ?2",
                 params![repo, name, at],

@@ -151,7 +151,16 @@ fn consider(
     let tree = match mirror.merge(base, head) {
         Ok(Merge::Clean(tree)) => tree,
         Ok(Merge::Conflict(paths)) => {
-            return Ok(Consideration::Conflicts { base: base.clone(), paths });
+            // What it would touch cannot be seen in a merge that is none: its own side tells.
+            let side = |commit: &CommitSha| -> Result<_, WatchError> {
+                let tree = mirror.tree_of(commit)?;
+                Ok(modules::resolve(&mirror.tree(&tree)?, &tracked.declaration)?)
+            };
+            let touched = match mirror.merge_base(base, head)? {
+                Some(fork_point) => touched(&side(&fork_point)?, &side(head)?),
+                None => touched(at_base, &side(head)?),
+            };
+            return Ok(Consideration::Conflicts { base: base.clone(), paths, touched });
         }
         Err(error @ (SourceError::Unrelated { .. } | SourceError::NoSuchCommit { .. })) => {
             return Ok(Consideration::Impossible { reason: chain(&error) });

@@ -8,5 +8,6 @@ pub mod clock;
 pub mod forge;
 pub mod id;
 pub mod plan;
+pub mod provider;
 pub mod redact;
 pub mod workspace;

@@ -24,7 +24,7 @@ const FRAME_HEADER: usize = 5;
 
 /// A call that the provider answers. Terraform also tries streams and calls of
 /// later protocol versions, and copes with their being unimplemented.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     GetProviderSchema,
     ValidateProviderConfig,
@@ -89,6 +89,14 @@ impl Refusal {
     }
 }
 
+/// Whether the client has said that it will close the connection. It then does
+/// so without ceremony, which is no failure.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Open,
+    Announced,
+}
+
 /// Serves one connection until Terraform closes it.
 pub(super) async fn serve<T>(connection: T) -> Result<(), h2::Error>
 where
@@ -96,8 +104,16 @@ where
 {
     let files = Arc::new(Files::new());
     let mut connection = h2::server::handshake(connection).await?;
+    let mut ending = Ending::Open;
     while let Some(accepted) = connection.accept().await {
-        let (request, respond) = accepted?;
+        let (request, respond) = match (accepted, ending) {
+            (Ok(call), _) => call,
+            (Err(_), Ending::Announced) => break,
+            (Err(error), Ending::Open) => return Err(error),
+        };
+        if Method::at(request.uri().path()) == Some(Method::Shutdown) {
+            ending = Ending::Announced;
+        }
         let files = Arc::clone(&files);
         tokio::spawn(async move {
             if let Err(error) = call(&files, request, respond).await {

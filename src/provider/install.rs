@@ -121,7 +121,7 @@ fn place(executable: &Path, mirror: &Path, provider: &Path) -> Result<(), Instal
     // package's folder, all files of which count for its hash.
     let fresh = tempfile::Builder::new()
         .prefix(".localfs-")
-        .make_in(mirror, |fresh| link_or_copy(&executable, &wanted, fresh))
+        .make_in(mirror, |fresh| link_or_copy(&executable, fresh))
         .map_err(InstallError::disk("linking the program into", mirror))?;
     fresh
         .persist(provider)
@@ -130,16 +130,23 @@ fn place(executable: &Path, mirror: &Path, provider: &Path) -> Result<(), Instal
     Ok(())
 }
 
-/// A copy gets the time of the original, by which it is known again.
-fn link_or_copy(executable: &Path, metadata: &std::fs::Metadata, fresh: &Path) -> io::Result<()> {
+fn link_or_copy(executable: &Path, fresh: &Path) -> io::Result<()> {
     match std::fs::hard_link(executable, fresh) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            std::fs::copy(executable, fresh)?;
-            let copy = std::fs::File::options().append(true).open(fresh)?;
-            copy.set_modified(metadata.modified()?)
-        }
-        linked_or_taken => linked_or_taken,
+        // The name is taken: another one is tried.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) => copy(executable, fresh),
+        Ok(()) => Ok(()),
     }
+}
+
+/// A copy gets the time of the original, by which it is known again.
+fn copy(executable: &Path, fresh: &Path) -> io::Result<()> {
+    std::fs::copy(executable, fresh)?;
+    let modified = std::fs::metadata(executable)?.modified()?;
+    std::fs::File::options()
+        .append(true)
+        .open(fresh)?
+        .set_modified(modified)
 }
 
 /// The file is replaced at once, and left alone where it says the same already.
@@ -219,6 +226,24 @@ mod tests {
         let provider = files(&mirror.join(SOURCE)).remove(0);
         assert_eq!(std::fs::read_to_string(provider).unwrap(), "newer");
         assert_eq!(files(&mirror).len(), 2, "nothing unfinished stays");
+    }
+
+    #[test]
+    fn a_copy_of_the_program_is_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = folder.path().join("mirror");
+        let program = program(folder.path(), "one");
+        install(&mirror, &program).unwrap();
+        let provider = files(&mirror.join(SOURCE)).remove(0);
+        std::fs::remove_file(&provider).unwrap();
+        copy(&program, &provider).unwrap();
+        let number = || std::fs::metadata(&provider).unwrap().ino();
+        let copied = number();
+        install(&mirror, &program).unwrap();
+        assert_eq!(number(), copied, "the copy stays");
+        std::fs::write(&program, "two, and longer").unwrap();
+        install(&mirror, &program).unwrap();
+        assert_ne!(number(), copied, "the program has changed");
     }
 
     #[test]

@@ -377,6 +377,32 @@ fn a_lingering_change_is_in_the_world_before_terraform_knows() {
 }
 
 #[test]
+fn an_interrupt_ends_a_delay_where_the_environment_says_so() {
+    let mut root = Root::new(ONE_FILE);
+    root.set("LOCALFS_DELAY_MS", "600000");
+    root.set("LOCALFS_HONOUR_STOP", "1");
+    let log = root.path("log");
+    let (piped, errors) = (
+        std::fs::File::create(&log).unwrap(),
+        std::process::Stdio::piped(),
+    );
+    let mut apply = root.terraform(APPLY);
+    let apply = apply.stdout(piped).stderr(errors).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !root.read("log").contains("Creating...") && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let interrupted = rustix::process::Pid::from_child(&apply);
+    rustix::process::kill_process(interrupted, rustix::process::Signal::INT).unwrap();
+    let said = failed(&apply.wait_with_output().unwrap());
+    assert!(
+        said.contains("Terraform was interrupted before the create; nothing was done."),
+        "{said}"
+    );
+    assert!(!root.path("world/a.txt").exists());
+}
+
+#[test]
 fn sensitive_values_are_masked_in_the_text_of_a_plan() {
     let secret = ONE_FILE.replace("\"one\"", "\"one\"\n  secret = \"open-sesame\"");
     let root = Root::new(&secret);

@@ -7,9 +7,11 @@
 pub mod clock;
 pub mod config;
 pub mod decide;
+pub mod demo;
 pub mod forge;
 pub mod id;
 pub mod plan;
+pub mod provider;
 pub mod redact;
 pub mod run;
 pub mod store;

@@ -1,3 +1,10 @@
 //! The `mainstay` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if mainstay::provider::started_as_plugin() {
+        return mainstay::provider::main();
+    }
+    ExitCode::SUCCESS
+}

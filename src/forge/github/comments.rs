@@ -21,6 +21,7 @@ use crate::id::{CommentId, IssueNumber, RepoName};
 /// No list of new comments is followed further than this many pages.
 const MOST_PAGES: usize = 1_000;
 
+/// An account, where something says who wrote it.
 #[derive(Deserialize, Clone)]
 pub(super) struct UserWire {
     pub(super) login: String,
@@ -140,13 +141,12 @@ impl GitHub {
             }
         }
         let account = self.own_account(&session).await?;
-        if let Some(account) = &account {
-            if let Some(id) = self
+        if let Some(account) = &account
+            && let Some(id) = self
                 .keep_oldest(&session, &repo, issue, marker, body, account)
                 .await?
-            {
-                return Ok(id);
-            }
+        {
+            return Ok(id);
         }
         let posted = self.post_comment(&session, &repo, issue, body).await?;
         let Some(author) = posted.user.filter(|_| account.is_none()) else {
@@ -235,11 +235,7 @@ impl GitHub {
             Right::WriteComments,
         )
         .about(format!("comment {id} of {repo}"));
-        let edited: Posted = self.client.json(session, &call).await?;
-        if let Some(author) = edited.user {
-            self.learn_account(&author.login).await;
-        }
-        Ok(())
+        self.client.done(session, &call).await
     }
 
     async fn post_comment(

@@ -204,10 +204,11 @@ impl GitHub {
         }
         // A fine-grained token may be let in and then be shown nothing.
         let denied = |answer: &Result<_, _>| matches!(answer, Err(ForgeError::Denied { .. }));
-        if !done.is_empty() && done.iter().all(|(_, answer)| denied(answer)) {
-            if let Some((_, Err(error))) = done.pop() {
-                return Outcome::Unavailable(error);
-            }
+        if !done.is_empty()
+            && done.iter().all(|(_, answer)| denied(answer))
+            && let Some((_, Err(error))) = done.pop()
+        {
+            return Outcome::Unavailable(error);
         }
         Outcome::Looked(done)
     }
@@ -236,10 +237,10 @@ impl GitHub {
         let raw = self.client.attempt(session, call, None).await?;
         let answer: GraphAnswer = self.client.understood(call, &raw)?;
         let limit = answer.data.as_ref().and_then(|data| data.get("rateLimit"));
-        if let Some(limit) = limit.and_then(|limit| RateLimitWire::deserialize(limit).ok()) {
-            if limit.remaining <= 0 {
-                session.gate().close(Resource::GraphQl, limit.reset_at);
-            }
+        if let Some(limit) = limit.and_then(|limit| RateLimitWire::deserialize(limit).ok())
+            && limit.remaining <= 0
+        {
+            session.gate().close(Resource::GraphQl, limit.reset_at);
         }
         let kind_is = |error: &GraphError, kinds: &[&str]| {
             error

@@ -46,10 +46,10 @@ impl GitHub {
             }
         }
         let account = self.own_account(&session).await?;
-        if let Some(account) = &account {
-            if let Some(number) = self.keep_one_issue(&session, &repo, issue, account).await? {
-                return Ok(number);
-            }
+        if let Some(account) = &account
+            && let Some(number) = self.keep_one_issue(&session, &repo, issue, account).await?
+        {
+            return Ok(number);
         }
         self.make_label(&session, &repo, &issue.label).await?;
         let posted = self.post_issue(&session, &repo, issue).await?;
@@ -128,11 +128,7 @@ impl GitHub {
         issue: &Issue,
     ) -> Result<(), ForgeError> {
         let body = json!({ "title": issue.title, "body": issue.body, "state": "open" });
-        let edited = self.edit_issue(session, repo, number, body).await?;
-        if let Some(author) = edited.user {
-            self.learn_account(&author.login).await;
-        }
-        Ok(())
+        self.edit_issue(session, repo, number, body).await
     }
 
     /// Edits an issue's body one last time and closes it.
@@ -144,9 +140,7 @@ impl GitHub {
     ) -> Result<(), ForgeError> {
         let (session, repo) = self.at(repo).await?;
         let body = json!({ "body": body, "state": "closed", "state_reason": "completed" });
-        self.edit_issue(&session, &repo, number, body)
-            .await
-            .map(|_| ())
+        self.edit_issue(&session, &repo, number, body).await
     }
 
     async fn edit_issue(
@@ -155,7 +149,7 @@ impl GitHub {
         repo: &RepoPath,
         number: IssueNumber,
         body: Value,
-    ) -> Result<IssueWire, ForgeError> {
+    ) -> Result<(), ForgeError> {
         let call = Call::write(
             Method::PATCH,
             repo,
@@ -165,7 +159,7 @@ impl GitHub {
             Right::WriteIssues,
         )
         .about(format!("issue {repo}#{number}"));
-        self.client.json(session, &call).await
+        self.client.done(session, &call).await
     }
 
     async fn post_issue(

@@ -11,6 +11,7 @@ use super::GitHub;
 use super::address::{RepoPath, percent_encoded};
 use super::call::{Call, Right};
 use super::client::Page;
+use super::comments::UserWire;
 use super::graphql::{self, Outcome};
 use super::refusal::WireError;
 use super::session::{Session, SessionKey};
@@ -42,11 +43,6 @@ struct PullWire {
     head: HeadWire,
     base: BaseWire,
     updated_at: DateTime<Utc>,
-}
-
-#[derive(Deserialize, Clone)]
-struct UserWire {
-    login: String,
 }
 
 #[derive(Deserialize, Clone)]

@@ -20,6 +20,7 @@ mod refusal;
 mod session;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

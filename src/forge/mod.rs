@@ -1,5 +1,6 @@
 //! Where pull requests live: the narrow trait, and what passes through it.
 
+pub mod github;
 mod plain;
 
 use std::sync::Arc;

@@ -19,7 +19,8 @@ use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
-use crate::forge::{Forge, GitHub, GitHubAuth, GitHubSettings, Plain, RemoteHeads};
+use crate::forge::github::{Auth, GitHub, SetupError, Settings as GitHubSettings};
+use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
 use crate::plan::FingerprintKey;
 use crate::source::{Mirror, RemoteAddress};
@@ -56,7 +57,7 @@ pub enum StartError {
     Credential(#[from] crate::config::CredentialError),
     /// The GitHub client cannot be made.
     #[error("the client for GitHub cannot be made")]
-    GitHub(#[from] crate::forge::ForgeError),
+    GitHub(#[from] SetupError),
     /// The key of the data folder cannot be read or made.
     #[error("the key {file} cannot be read or made")]
     Key {
@@ -119,9 +120,9 @@ impl Forges {
         let github = match &config.github {
             Some(settings) if on_github => {
                 let auth = match settings.read_credential()? {
-                    GithubCredential::Token(token) => GitHubAuth::Token(token),
+                    GithubCredential::Token(token) => Auth::Token(token),
                     GithubCredential::App { id, private_key } => {
-                        GitHubAuth::App { id, private_key_pem: private_key }
+                        Auth::App { id, private_key_pem: private_key }
                     }
                 };
                 Some(Arc::new(GitHub::new(GitHubSettings::new(settings.api_url.clone(), auth))?))

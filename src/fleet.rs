@@ -62,12 +62,7 @@ impl Tracked {
 
     /// How a workspace is run: declared by name, or found.
     pub fn settings(&self, name: &WorkspaceName) -> Option<&Settings> {
-        self.declaration
-            .workspaces
-            .iter()
-            .find(|w| &w.name == name)
-            .map(|w| &w.settings)
-            .or_else(|| self.declaration.discover.as_ref().map(|d| &d.settings))
+        self.declaration.settings(name)
     }
 }
 

@@ -265,6 +265,8 @@ pub struct Run {
 pub struct RunResult {
     /// What Terraform says would change.
     pub plan: Option<Plan>,
+    /// What made the plan: `Terraform 1.11.4`, say.
+    pub tool: Option<String>,
     /// Warnings of the plan and the apply.
     pub warnings: Vec<Diagnostic>,
     /// How long Terraform's steps took together.
@@ -294,8 +296,8 @@ pub struct Approval {
     pub by: String,
 }
 
-/// What failed in a run, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What failed in a run, for people. Secrets are masked already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The step: `checkout`, `init`, `plan`, `show`, `apply`.
     pub step: String,
@@ -318,6 +320,9 @@ pub struct AppliedParts {
     pub failed: Vec<String>,
     /// Addresses of the resources that were not reached.
     pub not_reached: Vec<String>,
+    /// Addresses of the resources whose change was begun and whose end nobody saw.
+    #[serde(default)]
+    pub unknown: Vec<String>,
 }
 
 #[cfg(test)]

@@ -103,18 +103,17 @@ pub struct Forges {
 }
 
 impl Forges {
+    /// For commands that ask no forge anything.
+    pub fn offline(config: &Config, declarations: &[Declaration]) -> Self {
+        Self { plain: Arc::new(plain(config, declarations)), github: None }
+    }
+
     /// Makes the clients that the declarations need.
     ///
     /// # Errors
     ///
     /// Where credentials are missing.
     pub fn new(config: &Config, declarations: &[Declaration]) -> Result<Self, StartError> {
-        let places = Places::new(&config.data_dir);
-        let urls = declarations.iter().filter_map(|d| match &d.address {
-            RepoAddress::Git(url) => Some((d.repo.clone(), url.clone())),
-            RepoAddress::GitHub { .. } => None,
-        });
-        let plain = Plain::new(Arc::new(MirrorHeads { mirrors: places.mirrors() }), urls);
         let on_github =
             declarations.iter().any(|d| matches!(d.address, RepoAddress::GitHub { .. }));
         let github = match &config.github {
@@ -129,16 +128,26 @@ impl Forges {
             }
             _ => None,
         };
-        Ok(Self { plain: Arc::new(plain), github })
+        Ok(Self { plain: Arc::new(plain(config, declarations)), github })
     }
 
-    fn of(&self, address: &RepoAddress) -> Arc<dyn Forge> {
+    /// The forge of a repository with that address.
+    pub fn of(&self, address: &RepoAddress) -> Arc<dyn Forge> {
         match (address, &self.github) {
             (RepoAddress::GitHub { .. }, Some(github)) => Arc::clone(github) as Arc<dyn Forge>,
             // A GitHub repository without a client cannot come here: `new` makes one for it.
             _ => Arc::clone(&self.plain),
         }
     }
+}
+
+fn plain(config: &Config, declarations: &[Declaration]) -> Plain {
+    let urls = declarations.iter().filter_map(|d| match &d.address {
+        RepoAddress::Git(url) => Some((d.repo.clone(), url.clone())),
+        RepoAddress::GitHub { .. } => None,
+    });
+    let mirrors = Places::new(&config.data_dir).mirrors();
+    Plain::new(Arc::new(MirrorHeads { mirrors }), urls)
 }
 
 /// Opens the record and joins the declarations with their forges.

@@ -16,7 +16,7 @@ use crate::id::RunId;
 
 use crate::run::{Event, State};
 use crate::store::{RunUpdate, StoreError};
-use crate::worker::{Owner, Worker, recover};
+use crate::worker::{Owner, Worker};
 
 /// Starts runs and looks after those that are under way.
 pub(crate) struct Scheduler {
@@ -46,15 +46,19 @@ impl Scheduler {
     /// Takes over the runs whose process is gone: a start is an ordinary look at what is.
     pub(crate) fn adopt(&mut self) -> Result<(), StoreError> {
         for (run, owner) in self.fleet.store.active_runs()? {
-            let lives = owner.as_deref().and_then(Owner::read).is_some_and(|o| o.is_alive());
-            if lives || self.under_way.contains_key(&run.id) {
+            let owner = owner.as_deref().and_then(Owner::read);
+            // What is ours and not under way was left running, or could not be recorded.
+            let others = owner.is_some_and(|owner| owner != self.owner && owner.is_alive());
+            if others || self.under_way.contains_key(&run.id) {
                 continue;
             }
             info!(run.id = %run.id, state = %run.state, "Run {} was {} when its process was lost", run.id, run.state);
-            let (fleet, worker) = (Arc::clone(&self.fleet), Arc::clone(&self.worker));
+            let worker = Arc::clone(&self.worker);
             let id = run.id;
-            self.spawn(id, CancelToken::new(), async move {
-                if let Err(error) = recover(&fleet, &worker, &run).await {
+            let cancel = CancelToken::new();
+            let token = cancel.clone();
+            self.spawn(id, cancel, async move {
+                if let Err(error) = worker.recover(&run, &token).await {
                     error!(run.id = %id, "Taking over run {id} failed: {}", chain(&error));
                 }
             });

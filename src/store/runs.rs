@@ -181,6 +181,21 @@ impl Store {
         }
     }
 
+    /// Records that another process works on a run that is under way.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn set_owner(&self, id: RunId, owner: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE runs SET owner = ?2 WHERE id = ?1 AND state IN ('preparing', 'planning', 'applying')",
+                params![id.0, owner],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Changes what came out of a run, without an event: a note, say.
     ///
     /// # Errors

@@ -6,10 +6,9 @@ use std::time::Duration;
 use super::TellError;
 use crate::decide::{self, Consideration, ModuleChange, Touched, Trust};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::forge::StatusState;
 use crate::id::{ProposalKey, WorkspaceName};
 use crate::report::{
-    AfterMerge, OnMerge, Progress, ProposalReport, Refusal, WorkspaceReport, counted,
+    self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, WorkspaceReport,
 };
 use crate::run::{Purpose, Run, State};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
@@ -58,7 +57,7 @@ pub(super) fn standing(
     let trust = proposal_facts(tracked, None, row.clone()).trust;
     let done = row.state == ProposalState::Merged
         || touched.iter().all(|touch| {
-            !matches!(progress(touch, trust, runs.get(&touch.name)), Progress::Waiting | Progress::Running { .. })
+            !matches!(progress(touch, trust, runs.get(&touch.name)), Progress::Waiting | Progress::Running(_))
         });
     Ok(Some(if done { Standing::Ready } else { Standing::Working }))
 }
@@ -129,22 +128,35 @@ pub fn proposal_report(
     }
     // The last few are enough: who asked is looking now.
     let old = refusals.len().saturating_sub(3);
+    let standing = match (row.state, &row.merged_as) {
+        _ if retargeted => report::Standing::Elsewhere,
+        (ProposalState::Merged, Some(commit)) => report::Standing::Merged { commit: commit.clone() },
+        (ProposalState::Open, _) => report::Standing::Open,
+        (ProposalState::Closed | ProposalState::Merged, _) => report::Standing::Closed,
+    };
     Ok(ProposalReport {
         marker: MARKER.to_owned(),
         repo: repo.clone(),
-        proposal: row.proposal.key.clone(),
+        web_url: None,
+        proposal: Some(row.proposal.key.clone()),
         head: row.proposal.head.clone(),
         base_branch: branch.clone(),
-        base,
+        base: base.unwrap_or_else(|| row.proposal.head.clone()),
+        tool: tool(&runs),
         workspaces,
         conflict,
         removed,
         notes,
         refusals: refusals.split_off(old),
         help,
-        retargeted: retargeted.then(|| row.proposal.base_branch.clone()),
-        ..ProposalReport::default()
+        standing,
     })
+}
+
+/// What planned, as the newest plan names it.
+fn tool(runs: &BTreeMap<WorkspaceName, Run>) -> String {
+    let newest = runs.values().filter(|r| r.result.plan.is_some()).max_by_key(|r| r.id);
+    newest.and_then(|r| r.result.tool.clone()).unwrap_or_default()
 }
 
 fn commands_of<'c>(
@@ -185,17 +197,17 @@ fn newest_runs(
 fn progress(touch: &Touched, trust: Trust, run: Option<&Run>) -> Progress {
     let Some(run) = run.filter(|run| run.what.inputs == touch.inputs) else {
         return match (trust, touch.change) {
-            (_, ModuleChange::Removed) => Progress::Cancelled { by: None },
+            (_, ModuleChange::Removed) => Progress::Superseded,
             (Trust::NeedsPermission, _) => Progress::NeedsPermission,
             (Trust::May, _) => Progress::Waiting,
         };
     };
     match (run.state, &run.result.plan, &run.result.failure) {
-        (State::Planned, Some(plan), _) => Progress::Planned(plan.clone()),
+        (State::Planned, Some(plan), _) => Progress::Planned(Box::new(plan.clone())),
         (State::Failed, _, Some(failure)) => Progress::Failed(failure.clone()),
-        (State::Cancelled, ..) => Progress::Cancelled { by: run.result.ended_by.clone() },
-        (State::Preparing, ..) => Progress::Running { step: "checkout".to_owned() },
-        (State::Planning, ..) => Progress::Running { step: "plan".to_owned() },
+        (State::Cancelled, ..) => Progress::Cancelled,
+        (State::Preparing, ..) => Progress::Running("checkout".to_owned()),
+        (State::Planning, ..) => Progress::Running("plan".to_owned()),
         _ => Progress::Waiting,
     }
 }
@@ -222,7 +234,7 @@ fn workspace(
             Some(ApplyMode::Never) | None => OnMerge::Never,
             Some(ApplyMode::OnMerge) => OnMerge::Apply,
         },
-        notes: current.map(|run| run.result.notes.clone()).unwrap_or_default(),
+        state_note: current.and_then(|run| run.result.notes.first().cloned()),
         run: current.map(|run| run.id),
         after_merge,
     }
@@ -282,68 +294,36 @@ fn telling_run(since: &[Run]) -> Option<&Run> {
 
 /// What became of a merge, by its run.
 pub(super) fn after_merge(run: &Run) -> AfterMerge {
-    let command = format!("mainstay apply {}", run.what.workspace);
     let ended_by = run.result.ended_by.clone().unwrap_or_default();
+    let parts = run.result.applied.clone().unwrap_or_default();
     match run.state {
         State::Queued => AfterMerge::Waiting,
-        State::Preparing | State::Planning | State::Applying => AfterMerge::Running {
-            step: run.state.to_string(),
-        },
+        State::Preparing | State::Planning | State::Applying => AfterMerge::Running,
         State::Applied | State::Planned => match &run.result.plan {
             Some(plan) if plan.has_changes() => AfterMerge::Applied {
-                plan: plan.clone(),
+                plan: Box::new(plan.clone()),
                 commit: run.what.commit.clone(),
                 took: run.result.took,
-                by: run.result.approval.as_ref().map(|a| a.by.clone()),
             },
-            _ => AfterMerge::NothingToApply { commit: run.what.commit.clone() },
+            _ => AfterMerge::NothingToApply,
         },
         State::Held => AfterMerge::Held {
             reason: run.result.hold.clone().unwrap_or_default(),
-            command,
-            plan: run.result.plan.clone(),
+            command: format!("mainstay apply {}", run.what.workspace),
+            plan: run.result.plan.clone().map(Box::new),
         },
         State::Failed => AfterMerge::Failed {
-            failure: run.result.failure.clone(),
-            parts: run.result.applied.clone().unwrap_or_default(),
-            command,
+            failure: run.result.failure.clone().unwrap_or_default(),
+            applied: parts.done,
+            failed: parts.failed,
+            not_reached: parts.not_reached,
         },
         State::Superseded => AfterMerge::Superseded { by: ended_by },
-        State::Cancelled => AfterMerge::Cancelled { by: ended_by, command },
-        State::Interrupted => AfterMerge::Interrupted,
+        State::Cancelled => AfterMerge::Cancelled { by: ended_by },
+        State::Interrupted => AfterMerge::Interrupted {
+            next: "the workspace is planned again, and what is left is applied or held".to_owned(),
+        },
     }
-}
-
-/// The state and the text of `mainstay/plan`.
-pub(super) fn plan_status(report: &ProposalReport) -> (StatusState, String) {
-    if report.conflict.is_some() {
-        return (StatusState::Failure, format!("it conflicts with {}", report.base_branch));
-    }
-    if let Some(note) = report.notes.first() {
-        return (StatusState::Error, note.clone());
-    }
-    let named = |wanted: fn(&Progress) -> bool| {
-        let names: Vec<&str> = report
-            .workspaces
-            .iter()
-            .filter(|w| wanted(&w.progress))
-            .map(|w| w.name.as_str())
-            .collect();
-        (!names.is_empty()).then(|| names.join(", "))
-    };
-    if let Some(names) = named(|p| matches!(p, Progress::Failed(_))) {
-        return (StatusState::Failure, format!("the plan failed: {names}"));
-    }
-    if let Some(names) = named(|p| matches!(p, Progress::Cancelled { .. })) {
-        return (StatusState::Failure, format!("the plan was cancelled: {names}"));
-    }
-    if let Some(names) = named(|p| matches!(p, Progress::NeedsPermission)) {
-        return (StatusState::Pending, format!("a fork: `mainstay plan` of a person is needed: {names}"));
-    }
-    if let Some(names) = named(|p| matches!(p, Progress::Waiting | Progress::Running { .. })) {
-        return (StatusState::Pending, format!("planning: {names}"));
-    }
-    (StatusState::Success, counted(report))
 }
 
 #[cfg(test)]

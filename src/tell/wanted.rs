@@ -98,11 +98,11 @@ fn proposals(
         if row.state == ProposalState::Open
             && row.proposal.base_branch == tracked.declaration.branch
         {
-            let (state, description) = proposal::plan_status(&report);
+            let said = report::plan_status(&report);
             let status = Status {
                 context: PLAN_STATUS.to_owned(),
-                state,
-                description: short(&description),
+                state: light(said.light),
+                description: short(&said.text),
             };
             let commit = row.proposal.head.clone();
             all.push((format!("status {commit} {PLAN_STATUS}"), Wanted::Status { commit, status }));
@@ -230,22 +230,13 @@ fn drift_issues(
     }
     for (name, run) in newest {
         let target = format!("issue drift {name}");
-        let Some(plan) = &run.result.plan else { continue };
-        let open = plan.has_drift();
+        let Some(report) = drift_report(tracked, &run) else { continue };
+        let open = report.plan.has_drift();
         if !open && fleet.store.telling(tracked.repo(), &target)?.is_none() {
             continue;
         }
-        let marker = format!("<!-- mainstay:drift {name} -->");
-        let report = DriftReport {
-            marker: marker.clone(),
-            workspace: name.clone(),
-            environment: tracked.settings(&name).and_then(|s| s.environment.clone()),
-            commit: run.what.commit.clone(),
-            branch: tracked.declaration.branch.clone(),
-            plan: plan.clone(),
-        };
         let issue = Issue {
-            marker,
+            marker: report.marker.clone(),
             title: format!("Drift in {name}"),
             label: "drift".to_owned(),
             body: report::drift_issue(&report),
@@ -253,6 +244,19 @@ fn drift_issues(
         all.push((target, Wanted::Issue { open, issue }));
     }
     Ok(())
+}
+
+/// What the drift issue of a run says; `None` where it made no plan.
+pub fn drift_report(tracked: &Tracked, run: &Run) -> Option<DriftReport> {
+    let name = &run.what.workspace;
+    Some(DriftReport {
+        marker: format!("<!-- mainstay:drift {name} -->"),
+        workspace: name.clone(),
+        environment: tracked.settings(name).and_then(|s| s.environment.clone()),
+        commit: run.what.commit.clone(),
+        branch: tracked.declaration.branch.clone(),
+        plan: run.result.plan.clone()?,
+    })
 }
 
 fn hold_issues(

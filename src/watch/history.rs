@@ -15,7 +15,7 @@ use crate::forge::{Look, Speaks};
 use crate::id::{CommitSha, ObjectId, ProposalKey};
 use crate::modules::{self, Resolved};
 use crate::run::{NewRun, Purpose, Trigger};
-use crate::source::{Ancestry, Merge, Mirror, RemoteAddress, SourceError};
+use crate::source::{Ancestry, Heads, Merge, Mirror, RemoteAddress, SourceError};
 use crate::store::{BaseMove, ProposalState};
 use crate::workspace::ApplyMode;
 
@@ -31,9 +31,14 @@ pub(super) fn fetch_missing(
     look: &Look,
 ) -> Result<(), SourceError> {
     let branch = &tracked.declaration.branch;
-    let ours = look.open.iter().filter(|p| &p.base_branch == branch).map(|p| &p.head);
-    if look.base.iter().chain(ours).any(|commit| !mirror.has(commit)) {
-        mirror.fetch(address, branch, proposal_refs)?;
+    let heads: BTreeSet<CommitSha> = look
+        .open
+        .iter()
+        .filter(|p| &p.base_branch == branch)
+        .map(|p| p.head.clone())
+        .collect();
+    if look.base.iter().chain(&heads).any(|commit| !mirror.has(commit)) {
+        mirror.fetch(address, branch, proposal_refs, Heads::Only(&heads))?;
     }
     Ok(())
 }
@@ -49,7 +54,7 @@ pub(super) fn base_move(
         return Ok(BaseMove::Same);
     }
     // What the mirror does not have any more cannot be an ancestor of what it has.
-    if !mirror.has(before) || mirror.ancestry(before, head)? == Ancestry::Apart {
+    if !mirror.has(before) || mirror.ancestry(before, head)? == Ancestry::Diverged {
         return Ok(BaseMove::Rewound { from: before.clone() });
     }
     let mut commits: Vec<CommitSha> =
@@ -89,7 +94,7 @@ pub(super) fn contained(
 
 /// Whether merging `head` into `base` changes nothing: it is an ancestor, or was squashed or rebased.
 fn is_contained(mirror: &Mirror, base: &CommitSha, head: &CommitSha) -> Result<bool, SourceError> {
-    if mirror.ancestry(head, base)? == Ancestry::Descends {
+    if mirror.ancestry(head, base)? != Ancestry::Diverged {
         return Ok(true);
     }
     match mirror.merge(base, head) {

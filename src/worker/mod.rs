@@ -2,34 +2,42 @@
 //! and records each step before and after.
 
 mod failure;
+mod owner;
 mod places;
 mod recover;
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+pub use owner::Owner;
 pub use places::Places;
-pub use recover::{Recovered, recover};
+pub use recover::Recovered;
 
 use crate::clock::now;
 use crate::decide::{Next, Review, after_plan};
+use crate::engine::supervise::Exit;
 use crate::engine::{
-    CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused, PlanMode, Progress,
-    SavedPlan, StepEnd, StepStart,
+    self, ApplyEnd, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused, PlanMode, Progress,
+    SavedPlan, StepEnd, StepStart, Stop, environment,
 };
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::RunId;
 use crate::modules::{Backend, ModuleProblem, Presence, ResolveError, Resolved};
-use crate::plan::{self, Diagnostic, Plan, PlanError, Severity};
+use crate::plan::{self, Diagnostic, Severity};
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
 use crate::source::{Mirror, SourceError};
 use crate::store::{RunFilter, StoreError};
 use crate::workspace::Settings;
+
+/// How long a plan that is to be applied waits for somebody else's lock of the state.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// Why a run could not be worked on; what fails inside a run is its outcome and no such error.
 #[derive(Debug, thiserror::Error)]
@@ -86,15 +94,18 @@ struct Ready {
     job: Job,
     notes: Vec<String>,
     problems: Vec<ModuleProblem>,
-    /// Held so that the checkout lives as long as the run.
-    _checkout: tempfile::TempDir,
+    /// Masks what was injected into the environment: it is secret, whatever Terraform thinks of it.
+    secrets: Redactor,
+    /// Held so that checkout and temporary files live as long as the run.
+    _folders: [tempfile::TempDir; 2],
 }
 
 /// What came of working on a run, before it is recorded.
 enum Outcome {
     Event(Event),
     Failed(Box<Failure>, Option<AppliedParts>),
-    Stopped,
+    /// It was asked to end, or its process was lost.
+    Stopped(Option<AppliedParts>),
     /// Terraform is still at it and will be waited for: nothing is recorded yet.
     LeftRunning,
 }
@@ -158,15 +169,10 @@ impl Worker {
         match outcome {
             Outcome::Event(event) => store.happened(id, &event, now(), |_| {}),
             Outcome::LeftRunning => Ok(store.run(id)?.state),
-            Outcome::Stopped => {
-                // The daemon ends: what was planned is planned again by the next one.
+            Outcome::Stopped(parts) => {
+                // Without a wish the daemon ends: what was planned is planned again by the next one.
                 let event = store.run(id)?.result.stop.unwrap_or(Event::WorkerLost);
-                let event = match (store.run(id)?.state, event) {
-                    // An apply that was interrupted is no cancelled one: parts of it are done.
-                    (State::Applying, Event::WorkerLost | Event::Superseded { .. }) => Event::WorkerLost,
-                    (_, event) => event,
-                };
-                store.happened(id, &event, now(), |_| {})
+                store.happened(id, &event, now(), |result| result.applied = parts)
             }
             Outcome::Failed(failure, parts) => {
                 warn!(run.id = %id, step = %failure.step, "Run {id} failed: {}", failure.summary);
@@ -194,12 +200,18 @@ impl Worker {
         };
         let saved = match self.engine.plan(&ready.job, mode, observer, cancel).await {
             Ok(saved) => saved,
-            Err(error) => return Ok(self.failed(ready, &error, &self.secrets(ready))),
+            Err(error) => return Ok(self.failed(ready, &error, &ready.secrets)),
         };
-        let (plan, redactor) = match self.read(&saved, ready) {
+        let read = File::open(&saved.json)
+            .map_err(|source| chain(&source))
+            .and_then(|file| {
+                plan::read_masked(BufReader::new(file), &self.fleet.key, &ready.secrets)
+                    .map_err(|error| chain(&error))
+            });
+        let (plan, redactor) = match read {
             Ok(read) => read,
             Err(error) => {
-                return Ok(Outcome::Failed(Box::new(failure::of_reading(&chain(&error))), None));
+                return Ok(Outcome::Failed(Box::new(failure::of_reading(&error)), None));
             }
         };
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
@@ -211,6 +223,7 @@ impl Worker {
             .collect();
         let errored = plan.errored;
         store.amend(id, |result| {
+            result.tool = Some(format!("{} {}", self.engine.flavour(), plan.terraform_version));
             result.plan = Some(plan.clone());
             result.warnings = warnings;
             result.took = took;
@@ -253,7 +266,7 @@ impl Worker {
         let id = ready.run.id;
         let store = &self.fleet.store;
         if cancel.is_cancelled() || store.run(id)?.result.stop.is_some() {
-            return Ok(Outcome::Stopped);
+            return Ok(Outcome::Stopped(None));
         }
         // From here on a person must be told how far it came, whatever happens.
         store.happened(id, &Event::ApplyStarted, now(), |_| {})?;
@@ -272,7 +285,12 @@ impl Worker {
 
     fn failed(&self, ready: &Ready, error: &EngineError, redactor: &Redactor) -> Outcome {
         match error {
-            EngineError::Cancelled { .. } if self.wants_stop(ready.run.id) => Outcome::Stopped,
+            EngineError::Cancelled(_) => Outcome::Stopped(None),
+            EngineError::ApplyFailed(_)
+                if failure::is_lost(error) || self.was_stopped(ready.run.id, error) =>
+            {
+                Outcome::Stopped(failure::parts(error))
+            }
             EngineError::StillRunning { .. } => {
                 error!(run.id = %ready.run.id, "Run {} goes on without us: {}", ready.run.id, chain(error));
                 Outcome::LeftRunning
@@ -284,22 +302,12 @@ impl Worker {
         }
     }
 
-    /// Whether the run was asked to end, or the daemon ends while it plans.
-    fn wants_stop(&self, id: RunId) -> bool {
-        self.fleet
-            .store
-            .run(id)
-            .is_ok_and(|run| run.result.stop.is_some() || run.state != State::Applying)
-    }
-
-    fn read(&self, saved: &SavedPlan, ready: &Ready) -> Result<(Plan, Redactor), PlanError> {
-        // What was injected is secret, whatever Terraform thinks of it.
-        let injected = self.secrets(ready);
-        plan::read_masked(&saved.json, &self.fleet.key, &injected)
-    }
-
-    fn secrets(&self, ready: &Ready) -> Redactor {
-        Redactor::new(ready.job.env.iter().map(|(_, value)| value.expose().to_owned()))
+    /// Whether an apply ended because a person asked it to.
+    fn was_stopped(&self, id: RunId, error: &EngineError) -> bool {
+        let asked = self.fleet.store.run(id).is_ok_and(|run| run.result.stop.is_some());
+        asked
+            && matches!(error, EngineError::ApplyFailed(failed)
+                if failed.end == ApplyEnd::Stopped(Stop::Cancelled))
     }
 
     /// What reviewers saw of the change: the plans of the proposals that were merged since the
@@ -359,18 +367,28 @@ impl Worker {
             Purpose::Merge => &settings.env.apply,
             Purpose::Propose | Purpose::Drift => &settings.env.plan,
         };
-        let env = crate::engine::environment(
-            patterns,
-            self.environment.iter().cloned(),
-            &self.never,
-        );
+        let choose = |patterns: &[String]| {
+            environment(patterns, self.environment.iter().cloned(), &self.never)
+        };
+        let env = choose(patterns);
+        let harmless = choose(&[]);
+        // What a declaration lets in is secret; what every run sees (PATH, HOME) is not.
+        let secrets = env
+            .iter()
+            .filter(|(name, _)| harmless.iter().all(|(other, _)| other != name))
+            .map(|(_, value)| value.expose().to_owned());
+        let secrets = Redactor::new(secrets);
+        let tmp_dir = tempfile::Builder::new()
+            .prefix("mst-")
+            .tempdir()
+            .map_err(|source| PrepareError::Folder { folder: std::env::temp_dir(), source })?;
         let mut notes = Vec::new();
         let state = match resolved.backend {
             Backend::None => {
                 notes.push("the state is kept by Mainstay, since the configuration names no backend".to_owned());
-                crate::engine::State::Local(self.places.state(&what.repo, &what.workspace))
+                engine::State::Local(self.places.state(&what.repo, &what.workspace))
             }
-            _ => crate::engine::State::Backend,
+            _ => engine::State::Backend,
         };
         let job = Job {
             workspace: what.workspace.clone(),
@@ -378,6 +396,8 @@ impl Worker {
             folder: resolved.workspace.path.clone(),
             work_dir,
             data_dir: self.places.terraform(&what.repo, &what.workspace, trust),
+            tmp_dir: tmp_dir.path().to_owned(),
+            wrapper: Vec::new(),
             state,
             var_files: settings.var_files.clone(),
             terraform_workspace: settings.terraform_workspace.clone(),
@@ -385,13 +405,21 @@ impl Worker {
             plan_timeout: settings.plan_timeout,
             apply_timeout: settings.apply_timeout,
             lock: match what.purpose {
-                Purpose::Merge => Lock::Take,
+                Purpose::Merge => Lock::Take { wait: LOCK_WAIT },
                 // A plan that is only shown writes nothing: it leaves no lock behind when it is killed.
                 Purpose::Propose | Purpose::Drift => Lock::Skip,
             },
             required_version: resolved.required_version.clone(),
         };
-        Ok(Ready { settings, job, notes, problems: resolved.problems, run, _checkout: checkout })
+        Ok(Ready {
+            settings,
+            job,
+            notes,
+            problems: resolved.problems,
+            secrets,
+            run,
+            _folders: [checkout, tmp_dir],
+        })
     }
 }
 
@@ -422,8 +450,18 @@ fn problem_warning(problem: &ModuleProblem) -> Diagnostic {
         detail: String::new(),
         address: None,
         file: Some(problem.file.clone()),
-        line: problem.line,
+        line: problem.line.and_then(|line| line.try_into().ok()),
         snippet: None,
+    }
+}
+
+/// How a step ended, in the record's words.
+fn outcome(end: &StepEnd) -> String {
+    match end.ended.as_ref().map(|ended| &ended.exit) {
+        Some(Exit::Code(code)) => format!("exit code {code}"),
+        Some(Exit::Signal(signal)) => format!("signal {signal}"),
+        Some(Exit::NotStarted(reason)) => format!("not started: {reason}"),
+        None => "nothing says how it ended".to_owned(),
     }
 }
 
@@ -434,6 +472,18 @@ struct Recorder<'w> {
     /// The record of the step that runs.
     open: std::sync::Mutex<Option<i64>>,
     progress: &'w (dyn Fn(&Progress) + Send + Sync),
+}
+
+impl<'w> Recorder<'w> {
+    /// One that nobody watches.
+    fn silent(fleet: &'w Fleet, run: RunId) -> Self {
+        Self { fleet, run, open: std::sync::Mutex::default(), progress: &|_| {} }
+    }
+
+    /// Goes on with a step that is recorded already.
+    fn resume(&self, step: i64) {
+        *self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(step);
+    }
 }
 
 impl Observer for Recorder<'_> {
@@ -451,7 +501,7 @@ impl Observer for Recorder<'_> {
     fn after(&self, end: &StepEnd) {
         let open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(id) = open else { return };
-        if let Err(error) = self.fleet.store.step_ended(id, &end.to_string(), now()) {
+        if let Err(error) = self.fleet.store.step_ended(id, &outcome(end), now()) {
             warn!(run.id = %self.run, "Recording the end of a step of run {} failed: {}", self.run, chain(&error));
         }
     }

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod forge;
 pub mod id;
+pub mod modules;
 pub mod plan;
 pub mod redact;
 pub mod workspace;

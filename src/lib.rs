@@ -10,4 +10,5 @@ pub mod id;
 pub mod modules;
 pub mod plan;
 pub mod redact;
+pub mod source;
 pub mod workspace;

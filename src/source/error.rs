@@ -247,6 +247,8 @@ pub enum Remedy {
     Retry,
     /// It stays until somebody changes a setting, a right or the repository.
     AskHuman,
+    /// What a commit holds is at fault, and nothing else: only another commit mends it.
+    ChangeCommit,
     /// [`super::Mirror::renew`] the mirror, then fetch.
     Renew,
 }
@@ -265,16 +267,16 @@ impl SourceError {
             // A full disk would not gain by a second copy.
             Self::Store { source, .. } if source.class() == git2::ErrorClass::Os => Remedy::Retry,
             Self::Store { .. } | Self::Corrupt { .. } => Remedy::Renew,
+            Self::Unrelated { .. }
+            | Self::Hostile { .. }
+            | Self::EscapingLink { .. }
+            | Self::TooLarge { .. } => Remedy::ChangeCommit,
             Self::Address { .. }
             | Self::AuthRefused { .. }
             | Self::NoSuchRepository { .. }
             | Self::NoSuchBranch { .. }
             | Self::Protocol { .. }
             | Self::NotOurs { .. }
-            | Self::Unrelated { .. }
-            | Self::Hostile { .. }
-            | Self::EscapingLink { .. }
-            | Self::TooLarge { .. }
             | Self::NotARepository { .. }
             | Self::NoCommits { .. }
             | Self::UnknownRevision { .. } => Remedy::AskHuman,

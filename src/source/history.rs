@@ -34,7 +34,7 @@ pub enum Ancestry {
     /// It descends from it.
     Descends,
     /// It does not: the branch was rewritten, or they stand on different ones.
-    Diverged,
+    Apart,
 }
 
 /// What merging two commits gives.
@@ -86,7 +86,7 @@ impl Mirror {
         }
         match repo.graph_descendant_of(to, from) {
             Ok(true) => Ok(Ancestry::Descends),
-            Ok(false) => Ok(Ancestry::Diverged),
+            Ok(false) => Ok(Ancestry::Apart),
             Err(error) => Err(self.failed("walk its history", error)),
         }
     }
@@ -119,30 +119,53 @@ impl Mirror {
         Ok(commits)
     }
 
+    /// The newest commit that both have; `None` where their histories have nothing in common.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::NoSuchCommit`] where either is not in the mirror, or where it cannot be read.
+    pub fn merge_base(
+        &self,
+        one: &CommitSha,
+        other: &CommitSha,
+    ) -> Result<Option<CommitSha>, SourceError> {
+        let repo = self.repo()?;
+        let (one, other) = (
+            self.commit(&repo, one)?.id(),
+            self.commit(&repo, other)?.id(),
+        );
+        match repo.merge_base(one, other) {
+            Ok(common) => Ok(Some(commit_sha(common))),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(self.failed("walk its history", error)),
+        }
+    }
+
     /// The tree that merging `head` into `base` gives. No commit is made; the
     /// same two commits always give the same tree.
     ///
     /// # Errors
     ///
     /// [`SourceError::Unrelated`] where they have no ancestor in common,
-    /// [`SourceError::NoSuchCommit`], or where the mirror cannot be read.
+    /// [`SourceError::Hostile`] and [`SourceError::TooLarge`] where the head has
+    /// what no tree should hold, [`SourceError::NoSuchCommit`], or where the
+    /// mirror cannot be read.
     pub fn merge(&self, base: &CommitSha, head: &CommitSha) -> Result<Merge, SourceError> {
         let repo = self.repo()?;
         let (ours, theirs) = (self.commit(&repo, base)?, self.commit(&repo, head)?);
         let failed = |error| self.failed(format!("merge {head} into {base}"), error);
-        let common = match repo.merge_base(ours.id(), theirs.id()) {
-            Err(error) if error.code() == ErrorCode::NotFound => {
-                return Err(SourceError::Unrelated {
-                    base: base.clone(),
-                    head: head.clone(),
-                });
-            }
-            common => common.map_err(failed)?,
-        };
-        if common == theirs.id() {
+        let common = self
+            .merge_base(base, head)?
+            .ok_or_else(|| SourceError::Unrelated {
+                base: base.clone(),
+                head: head.clone(),
+            })?;
+        if common == *head {
             return Ok(Merge::Clean(object_id(ours.tree_id())));
         }
-        if common == ours.id() {
+        // libgit2 would walk into anything; and what it makes of a bad name says nothing to anybody.
+        self.tree(&object_id(theirs.tree_id()))?;
+        if common == *base {
             return Ok(Merge::Clean(object_id(theirs.tree_id())));
         }
         let mut index = repo.merge_commits(&ours, &theirs, None).map_err(failed)?;

@@ -28,6 +28,9 @@ const HAVES_LIMIT: usize = 512;
 /// The file whose lock keeps two fetches of one mirror apart, also of two processes.
 const LOCK: &str = "mainstay.lock";
 
+/// How the names of folders begin that a [`Mirror::tidy`] works in.
+pub(super) const TIDYING: &str = "tidying-";
+
 /// A bare repository of our own that follows a remote one.
 ///
 /// Clones are the same mirror, and any of them may be used by any thread.
@@ -42,8 +45,9 @@ pub struct Mirror {
 pub enum Heads<'h> {
     /// All that there are; on a forge that means every pull request that ever was.
     All,
-    /// Those whose head is one of these commits.
-    Only(&'h BTreeSet<CommitSha>),
+    /// Those for which one of these stands for the `*`: the numbers of the open
+    /// pull requests. A server of the newer protocol is asked for no others.
+    Only(&'h BTreeSet<String>),
 }
 
 /// What a fetch brought.
@@ -69,19 +73,27 @@ impl Mirror {
             path: path.to_owned(),
             network: Network::default(),
         };
-        match mirror.examine() {
-            Ok(Condition::Sound) => {}
-            Ok(Condition::Missing) => mirror.make()?,
-            Err(error @ (SourceError::NotOurs { .. } | SourceError::Io { .. })) => {
-                return Err(error);
-            }
-            Err(error) => {
-                let aside = mirror.renew()?;
-                warn!(
-                    mirror = %path.display(), aside = %aside.display(),
-                    error = &error as &dyn std::error::Error,
-                    "The mirror in {} is damaged: put aside, made anew", path.display()
-                );
+        let found = match mirror.examine() {
+            Ok(Condition::Missing) => return mirror.make().map(|()| mirror),
+            Err(error) if !is_damage(&error) => return Err(error),
+            found => found,
+        };
+        if found.is_err() {
+            // A fetch that changed refs meanwhile looks like damage: once more, when nothing moves.
+            // Where not even the lock can be had, nobody else has it.
+            let _lock = mirror.lock().ok();
+            match mirror.examine() {
+                Ok(Condition::Sound) => {}
+                Ok(Condition::Missing) => mirror.make()?,
+                Err(error) if is_damage(&error) => {
+                    let aside = mirror.renew()?;
+                    warn!(
+                        mirror = %path.display(), aside = %aside.display(),
+                        error = &error as &dyn std::error::Error,
+                        "The mirror in {} is damaged: put aside, made anew", path.display()
+                    );
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(mirror)
@@ -157,7 +169,14 @@ impl Mirror {
         let (before, after) = proposal_refs.split_once('*').unwrap_or((proposal_refs, ""));
         let base_ref = format!("refs/heads/{branch}");
         let mut peer = self.network.connect(remote)?;
-        let listed = peer.list(&[base_ref.clone(), before.to_owned()])?;
+        let mut prefixes = vec![base_ref.clone()];
+        match heads {
+            Heads::All => prefixes.push(before.to_owned()),
+            Heads::Only(stars) => {
+                prefixes.extend(stars.iter().map(|star| format!("{before}{star}{after}")));
+            }
+        }
+        let listed = peer.list(&prefixes)?;
         let base = listed
             .iter()
             .find(|(name, _)| *name == base_ref)
@@ -169,14 +188,14 @@ impl Mirror {
         let mut proposals: BTreeMap<String, Oid> = listed
             .into_iter()
             .filter(|(name, _)| *name != base_ref)
-            .filter(|(_, id)| match heads {
-                Heads::All => true,
-                Heads::Only(heads) => heads.contains(&commit_sha(*id)),
-            })
             .filter_map(|(name, id)| {
                 let star = name.strip_prefix(before)?.strip_suffix(after)?;
-                Reference::is_valid_name(&format!("{PROPOSALS}{star}"))
-                    .then(|| (star.to_owned(), id))
+                let is_wanted = match heads {
+                    Heads::All => true,
+                    Heads::Only(stars) => stars.contains(star),
+                };
+                let is_valid = Reference::is_valid_name(&format!("{PROPOSALS}{star}"));
+                (is_wanted && is_valid).then(|| (star.to_owned(), id))
             })
             .collect();
 
@@ -273,9 +292,22 @@ impl Mirror {
         checkout::write(&self.tree(tree)?, paths, into)
     }
 
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the repository. Each call has its own, since libgit2's are for one thread.
     pub(super) fn repo(&self) -> Result<Repository, SourceError> {
-        open_bare(&self.path).map_err(|error| self.failed("open it", error))
+        self.open_repository()
+            .map_err(|error| self.failed("open it", error))
+    }
+
+    /// Opens the repository in exactly that folder.
+    pub(super) fn open_repository(&self) -> Result<Repository, git2::Error> {
+        let none: [&str; 0] = [];
+        let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
+        Repository::open_ext(&self.path, flags, none)
     }
 
     /// Sorts an error of libgit2 about this mirror.
@@ -293,7 +325,7 @@ impl Mirror {
             _ => {}
         }
         let check = || -> Result<(), git2::Error> {
-            let repo = open_bare(&self.path)?;
+            let repo = self.open_repository()?;
             match repo.head() {
                 Err(error) if error.code() != ErrorCode::UnbornBranch => return Err(error),
                 _ => {}
@@ -315,8 +347,15 @@ impl Mirror {
             })
     }
 
-    /// Makes an empty mirror.
+    /// Makes an empty mirror: whole under another name first, so that nobody sees half of it.
     fn make(&self) -> Result<(), SourceError> {
+        let parent = self.path.parent().unwrap_or(Path::new("."));
+        let failed = |error| SourceError::io("make", &self.path, error);
+        fs::create_dir_all(parent).map_err(failed)?;
+        let new = tempfile::Builder::new()
+            .prefix("new-")
+            .tempdir_in(parent)
+            .map_err(failed)?;
         let mut options = RepositoryInitOptions::new();
         // A template could bring hooks; the name keeps clear of the user's own default.
         options
@@ -324,13 +363,17 @@ impl Mirror {
             .external_template(false)
             .initial_head("main")
             .mkpath(true);
-        Repository::init_opts(&self.path, &options)
-            .map(drop)
-            .map_err(|error| self.failed("make it", error))
+        let made = new.path().join("mirror");
+        Repository::init_opts(&made, &options).map_err(|error| self.failed("make it", error))?;
+        match fs::rename(&made, &self.path) {
+            // Somebody else was quicker, and theirs is as good.
+            Err(_) if self.path.join("HEAD").exists() => Ok(()),
+            renamed => renamed.map_err(failed),
+        }
     }
 
     /// Takes the lock that keeps fetches apart, and clears up after one that was killed.
-    fn lock(&self) -> Result<File, SourceError> {
+    pub(super) fn lock(&self) -> Result<File, SourceError> {
         let path = self.path.join(LOCK);
         let file = File::options()
             .create(true)
@@ -357,6 +400,14 @@ impl Mirror {
         for leftover in leftovers {
             fs::remove_file(&leftover)
                 .map_err(|error| SourceError::io("remove", &leftover, error))?;
+        }
+        let failed = |error| SourceError::io("read", &self.path, error);
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_string_lossy().starts_with(TIDYING) {
+                fs::remove_dir_all(entry.path())
+                    .map_err(|error| SourceError::io("remove", &entry.path(), error))?;
+            }
         }
         Ok(file)
     }
@@ -396,18 +447,20 @@ enum Condition {
     Missing,
 }
 
-/// Opens a bare repository in exactly that folder.
-fn open_bare(path: &Path) -> Result<Repository, git2::Error> {
-    let none: [&str; 0] = [];
-    let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
-    Repository::open_ext(path, flags, none)
+/// Whether a mirror with that error has to be made anew.
+fn is_damage(error: &SourceError) -> bool {
+    !matches!(error, SourceError::NotOurs { .. } | SourceError::Io { .. })
 }
 
 /// Our own refs with what they lead to.
 fn own_refs(repo: &Repository) -> Result<Vec<(String, Oid)>, git2::Error> {
     let mut refs = Vec::new();
     for reference in repo.references_glob("refs/mainstay/*")? {
-        let reference = reference?;
+        let reference = match reference {
+            // Forgotten by a fetch since the list was begun.
+            Err(error) if error.code() == ErrorCode::NotFound => continue,
+            reference => reference?,
+        };
         if let (Ok(name), Some(id)) = (reference.name(), reference.target()) {
             refs.push((name.to_owned(), id));
         }

@@ -25,15 +25,17 @@ mod mirror;
 mod peer;
 mod protocol;
 mod ssh;
+mod tidy;
 mod wire;
 mod work_tree;
 
 pub use address::RemoteAddress;
-pub use error::{Remedy, SourceError};
+pub use error::{Login, Remedy, SourceError};
 pub use git_tree::GitTree;
 pub use history::{Ancestry, CommitInfo, Merge};
 pub use mirror::{Fetched, Heads, Mirror};
 pub use peer::Network;
+pub use tidy::Tidied;
 pub use work_tree::{Base, WorkTree};
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ pub(super) struct Ssh {
     child: Arc<Mutex<Child>>,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
-    complaint: Option<JoinHandle<String>>,
+    complaint: Arc<Mutex<Vec<u8>>>,
+    listener: JoinHandle<()>,
     waiting: Arc<Mutex<Waiting>>,
     /// Ends the watch when it is dropped.
     _watch: mpsc::Sender<()>,
@@ -90,12 +91,17 @@ impl Ssh {
         let child = Arc::new(Mutex::new(child));
         let waiting = Arc::default();
         let watch = watch(Arc::clone(&child), Arc::clone(&waiting), idle);
-        let complaint = std::thread::spawn(move || tail(stderr));
+        let complaint = Arc::default();
+        let listener = {
+            let complaint = Arc::clone(&complaint);
+            std::thread::spawn(move || tail(stderr, &complaint))
+        };
         Ok(Self {
             child,
             stdin: Some(stdin),
             stdout,
-            complaint: Some(complaint),
+            complaint,
+            listener,
             waiting,
             _watch: watch,
             shown,
@@ -106,16 +112,14 @@ impl Ssh {
     fn complaint(&mut self) -> String {
         self.stdin = None;
         let deadline = Instant::now() + FAREWELL;
-        loop {
-            match lock(&self.child).try_wait() {
-                Ok(None) if Instant::now() < deadline => {}
-                _ => break,
-            }
+        let ended = || !matches!(lock(&self.child).try_wait(), Ok(None));
+        // The listener may outlive `ssh`: a shared connection that goes on in the
+        // background keeps the output for errors open. So nobody waits for it for long.
+        while !(ended() && self.listener.is_finished()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
         end(&self.child);
-        let complaint = self.complaint.take().and_then(|thread| thread.join().ok());
-        one_line(&complaint.unwrap_or_default())
+        one_line(&String::from_utf8_lossy(&lock(&self.complaint)))
     }
 }
 
@@ -157,14 +161,14 @@ fn watch(
 }
 
 /// Reads to the end, and keeps the end.
-fn tail(mut from: impl Read) -> String {
-    let mut kept = Vec::new();
+fn tail(mut from: impl Read, kept: &Mutex<Vec<u8>>) {
     let mut piece = [0; 1024];
     while let Ok(count @ 1..) = from.read(&mut piece) {
+        let mut kept = lock(kept);
         kept.extend(&piece[..count]);
-        kept.drain(..kept.len().saturating_sub(COMPLAINT_LIMIT));
+        let surplus = kept.len().saturating_sub(COMPLAINT_LIMIT);
+        kept.drain(..surplus);
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// Quotes a path for the shell at the other end.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::rig::{Rig, main};
-use crate::source::{Ancestry, Heads, Mirror, SourceError};
+use crate::modules::Tree;
+use crate::source::{Ancestry, Heads, Merge, Mirror, SourceError, Tidied};
 
 #[test]
 fn a_deleted_branch_is_forgotten_and_may_become_a_folder() {
@@ -39,11 +40,11 @@ fn a_forced_push_is_followed_and_seen() {
     assert_eq!(rig.fetch().unwrap().base, other);
     assert_eq!(
         rig.mirror.ancestry(&second, &other).unwrap(),
-        Ancestry::Diverged
+        Ancestry::Apart
     );
     assert_eq!(
         rig.mirror.ancestry(&other, &first).unwrap(),
-        Ancestry::Diverged
+        Ancestry::Apart
     );
     assert_eq!(rig.mirror.ancestry(&other, &other).unwrap(), Ancestry::Same);
     assert!(
@@ -63,17 +64,15 @@ fn of_pull_requests_only_the_open_ones_are_fetched() {
         rig.git(&["update-ref", &format!("refs/pull/{number}/merge"), "main"]);
     }
     rig.git(&["checkout", "-q", "main"]);
-    let open = BTreeSet::from([heads[1].clone()]);
+    let open = BTreeSet::from(["2".to_owned(), "4".to_owned()]);
     let fetch = |heads| {
         rig.mirror
             .fetch(&rig.remote(), &main(), "refs/pull/*/head", heads)
             .unwrap()
             .proposals
     };
-    assert_eq!(
-        fetch(Heads::Only(&open)).into_iter().collect::<Vec<_>>(),
-        [("2".to_owned(), heads[1].clone())]
-    );
+    let fetched: Vec<_> = fetch(Heads::Only(&open)).into_iter().collect();
+    assert_eq!(fetched, [("2".to_owned(), heads[1].clone())]);
     assert!(rig.mirror.has(&heads[1]));
     assert!(!rig.mirror.has(&heads[0]) && !rig.mirror.has(&heads[2]));
     assert_eq!(
@@ -217,4 +216,100 @@ fn a_branch_that_is_no_commit_is_no_proposal() {
         .fetch(&rig.remote(), &main(), "refs/pull/*/head", Heads::All)
         .unwrap();
     assert_eq!(fetched.proposals.into_keys().collect::<Vec<_>>(), ["2"]);
+}
+
+#[test]
+fn tidying_leaves_few_packs_and_loses_nothing() {
+    let rig = Rig::new();
+    rig.fetch().unwrap();
+    assert_eq!(rig.mirror.tidy().unwrap(), Tidied::Nothing);
+    let mut commits = Vec::new();
+    for n in 0..60 {
+        commits.push(rig.commit(&[("a", &n.to_string())], "More"));
+        rig.fetch().unwrap();
+    }
+    rig.git(&["checkout", "-q", "-b", "side", "HEAD~5"]);
+    rig.commit(&[("b", "1")], "Side");
+    rig.fetch().unwrap();
+    let merged = rig
+        .mirror
+        .merge(&rig.sha("main"), &rig.sha("side"))
+        .unwrap();
+    let Merge::Clean(merged) = merged else {
+        panic!("{merged:?}")
+    };
+    let leftover = rig.top().join("mirror/tidying-x");
+    std::fs::create_dir(&leftover).unwrap();
+
+    assert!(matches!(
+        rig.mirror.tidy().unwrap(),
+        Tidied::Packed {
+            packs: 50..,
+            loose: 1..
+        }
+    ));
+    let files = std::fs::read_dir(rig.top().join("mirror/objects/pack"))
+        .unwrap()
+        .count();
+    assert_eq!(files, 2, "one pack and its index");
+    assert!(!leftover.exists());
+    for commit in &commits {
+        let tree = rig
+            .mirror
+            .tree(&rig.mirror.tree_of(commit).unwrap())
+            .unwrap();
+        assert!(tree.read("a").is_ok());
+    }
+    assert_eq!(rig.mirror.tree(&merged).unwrap().read("b").unwrap(), b"1");
+    let head = rig.commit(&[("c", "1")], "After");
+    rig.fetch().unwrap();
+    assert!(rig.mirror.has(&head));
+}
+
+#[test]
+fn a_mirror_that_many_make_at_once_is_one() {
+    let rig = Rig::new();
+    let path = rig.top().join("deep/new");
+    std::thread::scope(|scope| {
+        let opens: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| Mirror::open(&path).map(drop)))
+            .collect();
+        for open in opens {
+            open.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(
+        std::fs::read_dir(rig.top().join("deep")).unwrap().count(),
+        1
+    );
+}
+
+#[test]
+fn a_mirror_is_not_taken_for_damaged_while_it_is_fetched() {
+    let rig = Rig::new();
+    let path = rig.top().join("mirror");
+    for round in 0..5 {
+        for n in 0..30 {
+            rig.git(&["branch", "-f", &format!("b{round}-{n}"), "main"]);
+        }
+        std::thread::scope(|scope| {
+            let fetch = scope.spawn(|| rig.fetch().map(drop));
+            while !fetch.is_finished() {
+                Mirror::open(&path).unwrap();
+            }
+            fetch.join().unwrap().unwrap();
+        });
+        rig.git(&[
+            "for-each-ref",
+            "--shell",
+            "--format=git update-ref -d %(refname)",
+            "refs/heads/b*",
+        ])
+        .lines()
+        .for_each(|line| {
+            let name = line.rsplit(' ').next().unwrap().trim_matches('\'');
+            rig.git(&["update-ref", "-d", name]);
+        });
+    }
+    assert!(!rig.top().join("mirror.broken-1").exists());
 }

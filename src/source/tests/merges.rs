@@ -1,8 +1,10 @@
 //! Merges, held against git's own.
 
+use git2::{ObjectType, Oid, Repository, Signature};
+
 use super::rig::Rig;
 use crate::id::ObjectId;
-use crate::source::{Merge, SourceError};
+use crate::source::{Merge, Remedy, SourceError};
 
 /// A rig whose `main` and `feature` went their ways from one commit with a file of ten lines.
 fn forked(ours: &[(&str, &str)], theirs: &[(&str, &str)]) -> Rig {
@@ -133,4 +135,38 @@ fn histories_without_a_common_commit_are_refused() {
         .merge(&rig.sha("main"), &rig.sha("other"))
         .unwrap_err();
     assert!(matches!(error, SourceError::Unrelated { .. }), "{error}");
+}
+
+#[test]
+fn the_commit_that_both_have_is_found() {
+    let rig = forked(&[("ours.tf", "1\n")], &[("theirs.tf", "2\n")]);
+    let base = rig
+        .mirror
+        .merge_base(&rig.sha("main"), &rig.sha("feature"))
+        .unwrap();
+    assert_eq!(base, Some(rig.sha("main~1")));
+}
+
+#[test]
+fn a_hostile_head_is_refused_before_it_is_merged() {
+    let rig = forked(&[("ours.tf", "1\n")], &[("theirs.tf", "2\n")]);
+    let repo = Repository::open(rig.top().join("mirror")).unwrap();
+    let blob = repo.blob(b"evil").unwrap();
+    let mut bytes = b"100644 .git\0".to_vec();
+    bytes.extend(blob.as_bytes());
+    let tree = repo.odb().unwrap().write(ObjectType::Tree, &bytes).unwrap();
+    let tree = repo.find_tree(tree).unwrap();
+    let parent = repo
+        .find_commit(Oid::from_str(rig.sha("feature").as_str()).unwrap())
+        .unwrap();
+    let eve = Signature::now("Eve", "eve@example.com").unwrap();
+    let head = repo
+        .commit(None, &eve, &eve, "Evil", &tree, &[&parent])
+        .unwrap();
+    let error = rig
+        .mirror
+        .merge(&rig.sha("main"), &head.to_string().parse().unwrap())
+        .unwrap_err();
+    assert!(matches!(error, SourceError::Hostile { .. }), "{error:?}");
+    assert_eq!(error.remedy(), Remedy::ChangeCommit);
 }

@@ -9,4 +9,5 @@ pub mod forge;
 pub mod id;
 pub mod plan;
 pub mod redact;
+pub mod report;
 pub mod workspace;

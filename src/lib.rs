@@ -14,6 +14,7 @@ pub mod modules;
 pub mod plan;
 pub mod provider;
 pub mod redact;
+pub mod report;
 pub mod run;
 pub mod source;
 pub mod store;

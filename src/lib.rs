@@ -5,6 +5,7 @@
 //! `tests/layers.rs` holds the table.
 
 pub mod clock;
+pub mod engine;
 pub mod forge;
 pub mod id;
 pub mod plan;

@@ -45,20 +45,10 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<Applied, EngineError> {
         let applied = self.apply_file(job, &plan, watch, cancel).await;
-        if let Err(EngineError::StillRunning { .. }) = applied {
-            return applied;
+        if !matches!(applied, Err(EngineError::StillRunning { .. })) {
+            noting(job, "remove the plan", discard(&plan));
         }
-        let discarded = discard(&plan)
-            .map_err(job.failing(|| format!("remove the plan {}", plan.file.display())));
-        // That it was applied is worth more than that a file is still there.
-        match (applied, discarded) {
-            (Ok(mut applied), Err(error)) => {
-                tracing::warn!(workspace = %job.workspace, %error, "The plan's files were not removed");
-                applied.took.shrink_to_fit();
-                Ok(applied)
-            }
-            (applied, _) => applied,
-        }
+        applied
     }
 
     async fn apply_file(
@@ -143,7 +133,7 @@ impl Engine {
             // empty where it ended by itself before it wrote one.
             let empty = fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
             if empty && untouched {
-                remove(path).map_err(job.failing(|| format!("remove {}", path.display())))?;
+                noting(job, "remove the empty state", remove(path));
             }
         }
         if untouched && let Some(lock) = lock_in(&evidence.diagnostics) {
@@ -152,7 +142,7 @@ impl Engine {
                 lock,
             });
         }
-        let stranded = self.rescue_state(job, watch).await?;
+        let stranded = self.rescue_state(job, watch).await;
         let end = match (&finished.ended, finished.stop) {
             (_, Some(stop)) => ApplyEnd::Stopped(stop),
             (Some(ended), None) => ApplyEnd::Exit(ended.exit.clone()),
@@ -170,30 +160,30 @@ impl Engine {
     /// copy of it in the work folder, and pushes it once where there is a
     /// backend. Called after every failed apply; call it too after an adopted
     /// one. The file is taken out of the checkout only when it was pushed.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::Io`] where the copy could not be made.
-    pub async fn rescue_state(
-        &self,
-        job: &Job,
-        watch: &dyn Observer,
-    ) -> Result<Option<Stranded>, EngineError> {
+    pub async fn rescue_state(&self, job: &Job, watch: &dyn Observer) -> Option<Stranded> {
         let stranded = job.cwd().join(STRANDED);
         // A link is nothing that Terraform wrote.
         if !fs::symlink_metadata(&stranded).is_ok_and(|metadata| metadata.is_file()) {
-            return Ok(None);
+            return None;
         }
-        let kept = keep_stranded(&stranded, &job.work_dir)
-            .map_err(job.failing(|| format!("keep a copy of {}", stranded.display())))?;
+        let kept = match keep_stranded(&stranded, &job.work_dir) {
+            Ok(kept) => kept,
+            Err(error) => {
+                let rescue = Rescue::Failed(format!("no copy could be made: {error}"));
+                return Some(Stranded {
+                    kept: stranded,
+                    rescue,
+                });
+            }
+        };
         let rescue = match job.state {
             State::Backend => self.push(job, &kept, watch).await,
             State::Local(_) | State::InFolder => Rescue::NotTried,
         };
         if rescue == Rescue::Saved {
-            remove(&stranded).map_err(job.failing(|| format!("remove {}", stranded.display())))?;
+            noting(job, "remove the pushed state", remove(&stranded));
         }
-        Ok(Some(Stranded { kept, rescue }))
+        Some(Stranded { kept, rescue })
     }
 
     async fn push(&self, job: &Job, kept: &Path, watch: &dyn Observer) -> Rescue {
@@ -258,6 +248,15 @@ fn apply_arguments(job: &Job, file: &Path) -> Vec<OsString> {
     }
     args.push(file.into());
     args
+}
+
+/// Says in the log what went wrong after an apply: how the apply itself went
+/// is worth more to the caller.
+fn noting(job: &Job, what: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        let workspace = &job.workspace;
+        tracing::warn!(%workspace, %error, "Could not {what} after the apply of {workspace}");
+    }
 }
 
 /// Copies a stranded state into the work folder, whole and for its owner alone.

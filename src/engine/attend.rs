@@ -11,7 +11,7 @@ use super::events::{ApplyOutcome, Record};
 use super::process::{Delivery, boot_id, descendants, session_of};
 use super::step::Output;
 use super::supervise::{Ended, Mercy, read_end, read_running};
-use super::{CancelToken, Engine, EngineError, Observer, StepEnd, StepStart, Stop};
+use super::{CancelToken, Engine, Observer, Step, StepEnd, StepStart, Stop};
 use crate::plan::Diagnostic;
 
 /// How often the output and the records are looked at.
@@ -51,32 +51,34 @@ pub(super) struct Limits {
 /// Waits for the end of a step; asks it to stop when `cancel` or the deadline
 /// says so, once. `child` is its supervisor where that is our own child.
 /// `look` is called often, to read the output.
+///
+/// Nothing that goes wrong with the looking ends the waiting: what runs, runs.
 pub(super) async fn attend(
     start: &StepStart,
     mut child: Option<Child>,
     limits: Limits,
     cancel: &CancelToken,
-    look: &mut (dyn FnMut() -> io::Result<()> + Send),
-) -> io::Result<Attended> {
+    look: &mut (dyn FnMut() + Send),
+) -> Attended {
     let mut stop = None;
     let mut give_up = limits.deadline;
     let mut killed = false;
     loop {
-        look()?;
-        if let Some(ended) = read_end(&start.dir)? {
+        look();
+        if let Some(ended) = end_of(start) {
             // The supervisor ends right after it wrote this.
             if let Some(mut child) = child.take() {
                 let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
             }
-            return Ok(Attended {
+            return Attended {
                 outcome: Outcome::Ended(ended),
                 stop,
-            });
+            };
         }
-        if !is_alive(start)? {
+        if !is_alive(start) {
             // It may have written its record between the two looks.
-            let outcome = read_end(&start.dir)?.map_or(Outcome::Dead, Outcome::Ended);
-            return Ok(Attended { outcome, stop });
+            let outcome = end_of(start).map_or(Outcome::Dead, Outcome::Ended);
+            return Attended { outcome, stop };
         }
         let now = Instant::now();
         let late = give_up.is_some_and(|at| now >= at);
@@ -88,18 +90,18 @@ pub(super) async fn attend(
                     Stop::Cancelled
                 });
                 give_up = Some(now + limits.patience);
-                ask(start)?;
+                told(start, "asked to stop", ask(start));
             }
             Some(_) if late && !killed && start.step.mercy() == Mercy::Expendable => {
                 killed = true;
                 give_up = Some(now + AFTER_KILL);
-                kill(start)?;
+                told(start, "killed", kill(start));
             }
             Some(_) if late => {
-                return Ok(Attended {
+                return Attended {
                     outcome: Outcome::StillRunning,
                     stop,
-                });
+                };
             }
             _ => {}
         }
@@ -118,12 +120,29 @@ async fn ended(child: &mut Option<Child>) {
     }
 }
 
-/// Whether anything of the step still lives.
-fn is_alive(start: &StepStart) -> io::Result<bool> {
-    if start.boot_id != boot_id() {
-        return Ok(false);
+/// How the step ended, where it did.
+fn end_of(start: &StepStart) -> Option<Ended> {
+    read_end(&start.dir).unwrap_or_else(|error| {
+        let dir = start.dir.display();
+        tracing::warn!(workspace = %start.workspace, %error, "The record in {dir} cannot be read");
+        None
+    })
+}
+
+/// Whether anything of the step still lives; what cannot be told is alive.
+fn is_alive(start: &StepStart) -> bool {
+    start.boot_id == boot_id()
+        && (start.supervisor.is_alive()
+            || session_of(start.supervisor).map_or(true, |members| !members.is_empty()))
+}
+
+fn told(start: &StepStart, what: &str, told: io::Result<()>) {
+    if let Err(error) = told {
+        let StepStart {
+            workspace, step, ..
+        } = start;
+        tracing::warn!(%workspace, %step, %error, "`{step}` in {workspace} could not be {what}");
     }
-    Ok(start.supervisor.is_alive() || !session_of(start.supervisor)?.is_empty())
 }
 
 /// Asks the step to stop, through its supervisor.
@@ -181,38 +200,23 @@ impl Engine {
     /// A cancelled `cancel` asks it to stop: once, and a plan is killed after
     /// the engine's patience. It is safe to adopt a step again, and safe to
     /// adopt one that never started: that one is [`Adopted::Dead`].
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::Io`] where its records cannot be read.
     pub async fn adopt(
         &self,
         start: &StepStart,
         watch: &dyn Observer,
         cancel: &CancelToken,
-    ) -> Result<Adopted, EngineError> {
-        let failed = |source| EngineError::Io {
-            workspace: start.workspace.clone(),
-            what: format!("wait for the step in {}", start.dir.display()),
-            source,
-        };
+    ) -> Adopted {
         let limits = Limits {
             deadline: None,
             patience: self.patience_for(start.step),
         };
         let mut record = Record::default();
-        // The output may not be there where the step never came to start.
-        let mut output = Output::open(start).ok();
+        let mut output = Output::open(start);
         let attended = attend(start, None, limits, cancel, &mut || {
-            output
-                .as_mut()
-                .map_or(Ok(()), |output| output.read(&mut record, watch))
+            output.read(&mut record, watch);
         })
-        .await
-        .map_err(failed)?;
-        if let Some(output) = output {
-            output.finish(&mut record, watch).map_err(failed)?;
-        }
+        .await;
+        output.finish(&mut record, watch);
         let end = Box::new(AdoptedEnd {
             resources: record.outcomes(),
             tail: record.tail.text(),
@@ -235,10 +239,10 @@ impl Engine {
                 Adopted::Dead(_) | Adopted::StillRunning(_) => None,
             },
         });
-        Ok(adopted)
+        adopted
     }
 
-    pub(super) fn patience_for(&self, step: super::Step) -> Duration {
+    pub(super) fn patience_for(&self, step: Step) -> Duration {
         match step.mercy() {
             Mercy::Expendable => self.patience.plan,
             Mercy::Spared => self.patience.apply,

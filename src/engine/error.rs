@@ -153,6 +153,14 @@ impl FailedApply {
             .map(|(address, _)| &**address)
     }
 
+    /// Whether Terraform refused the plan because the state had moved on.
+    fn was_stale(&self) -> bool {
+        self.resources.is_empty()
+            && self.stranded.is_none()
+            && matches!(self.end, ApplyEnd::Exit(Exit::Code(_)))
+            && symptom(&self.evidence.diagnostics, &self.evidence.tail) == Symptom::StalePlan
+    }
+
     /// How the resources fared, in numbers.
     fn score(&self) -> String {
         let count = |outcome| self.with(outcome).count();
@@ -420,6 +428,8 @@ impl EngineError {
             | Self::Lost(_) => Remedy::Retry,
             Self::NoSuchTerraformWorkspace { .. } => Remedy::FixConfiguration,
             Self::NotStarted { .. } | Self::Io { .. } => Remedy::FixMachine,
+            // The state was another one, and nothing was begun.
+            Self::ApplyFailed(failed) if failed.was_stale() => Remedy::Retry,
             // An apply is never repeated blindly.
             Self::ApplyFailed(_)
             | Self::CorruptState { .. }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::attend::{Limits, Outcome, attend};
 use super::events::Record;
-use super::lines::{LineReader, More};
+use super::lines::{Line, LineReader, More};
 use super::process::{ProcessMark, boot_id};
 use super::supervise::{COMMAND, Ended, Exit, GO, Order, Wrapped};
 use super::{
@@ -51,7 +51,6 @@ pub(super) struct Call {
 /// A step that ended.
 pub(super) struct Finished {
     pub(super) step: Step,
-    pub(super) dir: PathBuf,
     /// `None` where nothing says how.
     pub(super) ended: Option<Ended>,
     pub(super) stop: Option<Stop>,
@@ -179,15 +178,13 @@ impl Engine {
             deadline: Some(call.deadline),
             patience: self.patience_for(step),
         };
-        let reading = || job.failing(|| format!("read the output in {}", start.dir.display()));
         let mut record = Record::default();
-        let mut output = Output::open(&start).map_err(reading())?;
+        let mut output = Output::open(&start);
         let attended = attend(&start, Some(child), limits, cancel, &mut || {
-            output.read(&mut record, watch)
+            output.read(&mut record, watch);
         })
-        .await
-        .map_err(reading())?;
-        output.finish(&mut record, watch).map_err(reading())?;
+        .await;
+        output.finish(&mut record, watch);
 
         let took = begun.elapsed();
         let ended = match attended.outcome {
@@ -209,7 +206,7 @@ impl Engine {
         watch.after(&StepEnd {
             workspace: start.workspace,
             step,
-            dir: start.dir.clone(),
+            dir: start.dir,
             took,
             ended: ended.clone(),
         });
@@ -222,7 +219,6 @@ impl Engine {
         }
         Ok(Finished {
             step,
-            dir: start.dir,
             ended,
             stop: attended.stop,
             record,
@@ -355,44 +351,71 @@ fn private(path: &Path) -> io::Result<fs::File> {
 }
 
 /// What a step writes, read while it is written.
+///
+/// The program runs whether or not its output can be read, so that what
+/// cannot be read is said in the log and does not end the waiting for it.
 pub(super) struct Output {
-    stdout: LineReader,
-    stderr: LineReader,
+    stdout: Option<LineReader>,
+    stderr: Option<LineReader>,
 }
 
 impl Output {
-    pub(super) fn open(start: &StepStart) -> io::Result<Self> {
-        Ok(Self {
-            stdout: LineReader::open(&start.dir.join(STDOUT))?,
-            stderr: LineReader::open(&start.dir.join(STDERR))?,
-        })
+    pub(super) fn open(start: &StepStart) -> Self {
+        let open = |name| {
+            let path = start.dir.join(name);
+            LineReader::open(&path)
+                .inspect_err(|error| unread(&path.display().to_string(), error))
+                .ok()
+        };
+        Self {
+            stdout: open(STDOUT),
+            stderr: open(STDERR),
+        }
     }
 
     /// Reads what is there, up to a bound.
-    pub(super) fn read(&mut self, record: &mut Record, watch: &dyn Observer) -> io::Result<()> {
-        self.read_some(record, watch).map(|_| ())
+    pub(super) fn read(&mut self, record: &mut Record, watch: &dyn Observer) -> More {
+        let mut output = |line: Line<'_>| record.output(&line, &mut |p| watch.progress(p));
+        let out = read_some(&mut self.stdout, STDOUT, &mut output);
+        let err = read_some(&mut self.stderr, STDERR, &mut |line| record.error(&line));
+        if (out, err) == (More::NotNow, More::NotNow) {
+            More::NotNow
+        } else {
+            More::Perhaps
+        }
     }
 
     /// Reads to the end.
-    pub(super) fn finish(mut self, record: &mut Record, watch: &dyn Observer) -> io::Result<()> {
-        while self.read_some(record, watch)? == More::Perhaps {}
-        self.stdout
-            .close(|line| record.output(&line, &mut |p| watch.progress(p)));
-        self.stderr.close(|line| record.error(&line));
+    pub(super) fn finish(mut self, record: &mut Record, watch: &dyn Observer) {
+        while self.read(record, watch) == More::Perhaps {}
+        if let Some(stdout) = self.stdout {
+            stdout.close(|line| record.output(&line, &mut |p| watch.progress(p)));
+        }
+        if let Some(stderr) = self.stderr {
+            stderr.close(|line| record.error(&line));
+        }
         record.finish();
-        Ok(())
     }
+}
 
-    fn read_some(&mut self, record: &mut Record, watch: &dyn Observer) -> io::Result<More> {
-        for _ in 0..CHUNKS_A_LOOK {
-            let out = self
-                .stdout
-                .read(|line| record.output(&line, &mut |p| watch.progress(p)))?;
-            let err = self.stderr.read(|line| record.error(&line))?;
-            if (out, err) == (More::NotNow, More::NotNow) {
-                return Ok(More::NotNow);
+fn read_some(file: &mut Option<LineReader>, name: &str, each: &mut impl FnMut(Line<'_>)) -> More {
+    let Some(reader) = file else {
+        return More::NotNow;
+    };
+    for _ in 0..CHUNKS_A_LOOK {
+        match reader.read(&mut *each) {
+            Ok(More::Perhaps) => {}
+            Ok(More::NotNow) => return More::NotNow,
+            Err(error) => {
+                unread(name, &error);
+                *file = None;
+                return More::NotNow;
             }
         }
-        Ok(More::Perhaps)
     }
+    More::Perhaps
+}
+
+fn unread(name: &str, error: &io::Error) {
+    tracing::warn!(file = name, %error, "A step's output in {name} cannot be read");
 }

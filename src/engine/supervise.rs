@@ -55,7 +55,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) struct Order {
     /// The program and its arguments, a sandbox's before it where there is one.
     pub(super) argv: Vec<OsString>,
-    /// Where in `argv` the program itself stands.
+    /// Whether `argv` begins with another program, which starts the one that counts.
     pub(super) wrapped: Wrapped,
     /// The whole environment; secrets are in it.
     pub(super) env: Vec<(OsString, OsString)>,

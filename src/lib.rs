@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod demo;
+pub mod engine;
 pub mod forge;
 pub mod id;
 pub mod modules;

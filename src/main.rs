@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+<<<<<<< HEAD
 fn main() -> ExitCode {
     // Terraform starts the demo's provider by a name of its own, and without arguments.
     if mainstay::provider::started_as_plugin() {
@@ -16,4 +17,18 @@ fn main() -> ExitCode {
         return mainstay::engine::supervise::main(Path::new(&spec));
     }
     mainstay::cli::main()
+=======
+use mainstay::engine::supervise;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args
+        .next()
+        .is_some_and(|command| command == supervise::COMMAND)
+        && let Some(dir) = args.next()
+    {
+        return supervise::main(Path::new(&dir));
+    }
+    ExitCode::SUCCESS
+>>>>>>> engine
 }

@@ -1,0 +1,7 @@
+//! The engine against the real Terraform, and against scripts in its place
+//! where something has to go wrong that Terraform does not do on demand.
+
+mod applying;
+mod bench;
+mod planning;
+mod stopping;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{ConfigArgument, Exit, Format, shown};
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config, ConfigNotFound, LogFormat};
 use crate::dry_run::{Plans, Request, Watcher, dry_run as plan_checkout};
 use crate::engine::{CancelToken, Progress};
 use crate::id::WorkspaceName;
@@ -71,7 +71,7 @@ fn settings(dir: &Path, argument: &ConfigArgument) -> anyhow::Result<(Config, Ve
     match config::find(argument.config.as_deref()) {
         Ok(_) => shown::load(argument),
         // Somebody named a file: that it is not there is worth an error.
-        Err(error) if argument.config.is_some() || !error.is_nowhere() => Err(error.into()),
+        Err(error) if argument.config.is_some() || !matches!(error, ConfigNotFound::Nowhere { .. }) => Err(error.into()),
         Err(_) => Ok((Config::default_in(dir), Vec::new())),
     }
 }

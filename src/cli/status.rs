@@ -313,7 +313,7 @@ fn outcome(run: &Run) -> String {
 fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(u16::try_from(shown::width()).unwrap_or(u16::MAX))
         .set_header(head.to_vec());

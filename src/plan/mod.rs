@@ -140,6 +140,42 @@ impl Action {
     }
 }
 
+impl Action {
+    /// The sign of the action, as Terraform writes it.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Create => "+",
+            Self::Read => "<=",
+            Self::Update => "~",
+            Self::Replace => "-/+",
+            Self::Destroy => "-",
+            Self::Forget => ".",
+            Self::NoOp => " ",
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    /// `2 to create, 1 to destroy`, or `no changes`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { create, update, replace, destroy, import, moved, forget } = *self;
+        let counted: Vec<String> = [
+            (create, "create"),
+            (update, "change"),
+            (replace, "replace"),
+            (destroy, "destroy"),
+            (import, "import"),
+            (moved, "move"),
+            (forget, "forget"),
+        ]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} to {word}"))
+        .collect();
+        if counted.is_empty() { f.write_str("no changes") } else { f.write_str(&counted.join(", ")) }
+    }
+}
+
 impl Sign {
     /// The sign as Terraform writes it; a space for what stays.
     pub fn symbol(self) -> char {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Diagnostic, Plan};
+pub use crate::run::Failure;
 
 mod comment;
 mod diff;
@@ -63,6 +64,8 @@ pub struct ProposalReport {
     pub notes: Vec<String>,
     /// Commands that were refused.
     pub refusals: Vec<Refusal>,
+    /// The commands with what each does, where a person asked for them.
+    pub help: Vec<(String, String)>,
     /// How the proposal itself stands.
     pub standing: Standing,
 }
@@ -202,21 +205,6 @@ pub enum AfterMerge {
         /// What is done about it; names between backticks.
         next: String,
     },
-}
-
-/// What failed, for people. Secrets are masked already.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The step: `checkout`, `init`, `plan`, `show`, `apply`.
-    pub step: String,
-    /// What failed, in one line.
-    pub summary: String,
-    /// What Terraform said, with places.
-    pub diagnostics: Vec<Diagnostic>,
-    /// The end of the output, where the diagnostics do not say it.
-    pub tail: String,
-    /// What to do next; commands between backticks.
-    pub advice: Option<String>,
 }
 
 /// Why a report could not be made.

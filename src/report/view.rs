@@ -38,11 +38,18 @@ pub(super) struct View {
     removed: Option<String>,
     notes: Vec<String>,
     refusals: Vec<RefusalView>,
+    help: Vec<HelpView>,
     again: Option<String>,
     head: String,
     base_branch: String,
     base: String,
     tool: String,
+}
+
+#[derive(Serialize)]
+struct HelpView {
+    form: String,
+    meaning: String,
 }
 
 #[derive(Serialize)]

@@ -44,6 +44,10 @@ pub struct Base {
     pub commit: CommitSha,
     /// What was compared with, as git names it.
     pub revision: String,
+    /// The commit that is checked out.
+    pub head: CommitSha,
+    /// The addresses of the repository's remotes, `origin` first.
+    pub remotes: Vec<String>,
 }
 
 impl WorkTree {
@@ -148,7 +152,10 @@ impl WorkTree {
             base => base.map_err(failed)?,
         };
         let tree = object_id(repo.find_commit(base).map_err(failed)?.tree_id());
+        let remotes = remotes(&repo);
         Ok(Base {
+            head: commit_sha(head),
+            remotes,
             tree: GitTree::read(repo, &tree)?,
             commit: commit_sha(base),
             revision,
@@ -485,5 +492,17 @@ fn near(repo: &Repository, revision: &str) -> Vec<String> {
     near.into_iter()
         .take(NEAR_LIMIT)
         .map(|(_, name)| name)
+        .collect()
+}
+
+/// The addresses of the remotes, `origin` first.
+fn remotes(repo: &Repository) -> Vec<String> {
+    let names = repo.remotes();
+    let mut names: Vec<&str> =
+        names.iter().flat_map(|names| names.iter()).flatten().flatten().collect();
+    names.sort_by_key(|name| *name != "origin");
+    names
+        .into_iter()
+        .filter_map(|name| repo.find_remote(name).ok()?.url().ok().map(str::to_owned))
         .collect()
 }

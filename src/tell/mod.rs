@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-pub use proposal::proposal_report;
+pub use proposal::{proposal_report, run_report};
+pub use wanted::drift_report;
 
 use crate::clock::{Timestamp, now};
 use crate::fleet::{Fleet, Tracked};

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::TellError;
 use crate::decide::{self, Consideration, ModuleChange, Touched, Trust};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::id::{ProposalKey, WorkspaceName};
+use crate::id::{BranchName, ProposalKey, WorkspaceName};
 use crate::report::{
     self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, WorkspaceReport,
 };
 use crate::run::{Purpose, Run, State};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
-use crate::workspace::ApplyMode;
+use crate::workspace::{ApplyMode, Settings};
 
 /// The marker of the one comment on a proposal.
 const MARKER: &str = "<!-- mainstay:proposal -->";
@@ -106,7 +106,13 @@ pub fn proposal_report(
             Some(commit) => after_merge_of(fleet, tracked, commit, &touch.name)?,
             None => None,
         };
-        workspaces.push(workspace(tracked, touch, trust, runs.get(&touch.name), after));
+        workspaces.push(workspace(
+            tracked.settings(&touch.name),
+            touch,
+            trust,
+            runs.get(&touch.name),
+            after,
+        ));
     }
     let mut refusals = Vec::new();
     let mut help = Vec::new();
@@ -157,6 +163,49 @@ pub fn proposal_report(
 fn tool(runs: &BTreeMap<WorkspaceName, Run>) -> String {
     let newest = runs.values().filter(|r| r.result.plan.is_some()).max_by_key(|r| r.id);
     newest.and_then(|r| r.result.tool.clone()).unwrap_or_default()
+}
+
+/// One run as a report of its own: for whoever asks for that run.
+pub fn run_report(
+    run: &Run,
+    settings: Option<&Settings>,
+    branch: Option<BranchName>,
+) -> ProposalReport {
+    let what = &run.what;
+    let merge = what.purpose == Purpose::Merge;
+    let touch = Touched {
+        name: what.workspace.clone(),
+        path: String::new(),
+        inputs: what.inputs.clone(),
+        change: ModuleChange::Changed,
+    };
+    let progress = progress(&touch, Trust::May, Some(run));
+    let workspace = WorkspaceReport {
+        progress,
+        run: Some(run.id),
+        ..workspace(settings, &touch, Trust::May, Some(run), merge.then(|| after_merge(run)))
+    };
+    ProposalReport {
+        marker: String::new(),
+        repo: what.repo.clone(),
+        web_url: None,
+        proposal: what.proposal.clone(),
+        head: what.commit.clone(),
+        base_branch: branch.unwrap_or_else(|| "main".parse().expect("a valid branch name")),
+        base: what.base.clone().unwrap_or_else(|| what.commit.clone()),
+        tool: run.result.tool.clone().unwrap_or_default(),
+        workspaces: vec![workspace],
+        conflict: None,
+        removed: Vec::new(),
+        notes: Vec::new(),
+        refusals: Vec::new(),
+        help: Vec::new(),
+        standing: if merge {
+            report::Standing::Merged { commit: what.commit.clone() }
+        } else {
+            report::Standing::Open
+        },
+    }
 }
 
 fn commands_of<'c>(
@@ -213,13 +262,12 @@ fn progress(touch: &Touched, trust: Trust, run: Option<&Run>) -> Progress {
 }
 
 fn workspace(
-    tracked: &Tracked,
+    settings: Option<&Settings>,
     touch: &Touched,
     trust: Trust,
     run: Option<&Run>,
     after_merge: Option<AfterMerge>,
 ) -> WorkspaceReport {
-    let settings = tracked.settings(&touch.name);
     let progress = progress(touch, trust, run);
     let current = run.filter(|run| run.what.inputs == touch.inputs);
     WorkspaceReport {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::proposal::{self, Standing};
 use super::{TellError, Wanted};
+use crate::decide::Consideration;
 use crate::fleet::{Fleet, Tracked};
 use crate::forge::{Issue, Reaction, STATUS_DESCRIPTION_LIMIT, Status, StatusState};
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
-use crate::report::{self, DriftReport, HoldReport};
+use crate::report::{self, DriftReport, HoldReport, Light};
 use crate::run::{Purpose, Run, State};
 use crate::store::{Command, CommandState, ProposalState, RunFilter, StoreError};
 
@@ -99,16 +100,25 @@ fn proposals(
             && row.proposal.base_branch == tracked.declaration.branch
         {
             let said = report::plan_status(&report);
+            let impossible = matches!(row.consideration, Some(Consideration::Impossible { .. }));
             let status = Status {
                 context: PLAN_STATUS.to_owned(),
-                state: light(said.light),
-                description: short(&said.text),
+                state: if impossible { StatusState::Error } else { light(said.light) },
+                description: said.description,
             };
             let commit = row.proposal.head.clone();
             all.push((format!("status {commit} {PLAN_STATUS}"), Wanted::Status { commit, status }));
         }
     }
     Ok(())
+}
+
+fn light(light: Light) -> StatusState {
+    match light {
+        Light::Pending => StatusState::Pending,
+        Light::Good => StatusState::Success,
+        Light::Bad => StatusState::Failure,
+    }
 }
 
 /// How a run of a commit came out, as the commit's status counts it.
@@ -214,7 +224,7 @@ fn drift_issues(
     fleet: &Fleet,
     tracked: &Tracked,
     all: &mut Vec<(String, Wanted)>,
-) -> Result<(), StoreError> {
+) -> Result<(), TellError> {
     let filter = RunFilter {
         repo: Some(tracked.repo().clone()),
         purpose: Some(Purpose::Drift),
@@ -239,7 +249,7 @@ fn drift_issues(
             marker: report.marker.clone(),
             title: format!("Drift in {name}"),
             label: "drift".to_owned(),
-            body: report::drift_issue(&report),
+            body: report::drift_issue(&report)?,
         };
         all.push((target, Wanted::Issue { open, issue }));
     }
@@ -263,7 +273,7 @@ fn hold_issues(
     fleet: &Fleet,
     tracked: &Tracked,
     all: &mut Vec<(String, Wanted)>,
-) -> Result<(), StoreError> {
+) -> Result<(), TellError> {
     let runs = fleet.store.deciding_runs(tracked.repo())?;
     let mut newest: BTreeMap<&WorkspaceName, &Run> = BTreeMap::new();
     for run in runs.iter().filter(|r| r.what.purpose == Purpose::Merge) {
@@ -290,7 +300,7 @@ fn hold_issues(
             marker,
             title: format!("{name} waits for a person"),
             label: "hold".to_owned(),
-            body: report::hold_issue(&report),
+            body: report::hold_issue(&report)?,
         };
         all.push((target, Wanted::Issue { open: waits, issue }));
     }

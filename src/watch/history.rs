@@ -31,14 +31,15 @@ pub(super) fn fetch_missing(
     look: &Look,
 ) -> Result<(), SourceError> {
     let branch = &tracked.declaration.branch;
-    let heads: BTreeSet<CommitSha> = look
-        .open
-        .iter()
-        .filter(|p| &p.base_branch == branch)
-        .map(|p| p.head.clone())
-        .collect();
-    if look.base.iter().chain(&heads).any(|commit| !mirror.has(commit)) {
-        mirror.fetch(address, branch, proposal_refs, Heads::Only(&heads))?;
+    let ours = || look.open.iter().filter(|p| &p.base_branch == branch);
+    if look.base.iter().chain(ours().map(|p| &p.head)).any(|commit| !mirror.has(commit)) {
+        let names: BTreeSet<String> = ours()
+            .map(|p| match &p.key {
+                ProposalKey::Pull(number) => number.to_string(),
+                ProposalKey::Branch(branch) => branch.to_string(),
+            })
+            .collect();
+        mirror.fetch(address, branch, proposal_refs, Heads::Only(&names))?;
     }
     Ok(())
 }
@@ -54,7 +55,7 @@ pub(super) fn base_move(
         return Ok(BaseMove::Same);
     }
     // What the mirror does not have any more cannot be an ancestor of what it has.
-    if !mirror.has(before) || mirror.ancestry(before, head)? == Ancestry::Diverged {
+    if !mirror.has(before) || mirror.ancestry(before, head)? == Ancestry::Apart {
         return Ok(BaseMove::Rewound { from: before.clone() });
     }
     let mut commits: Vec<CommitSha> =
@@ -94,7 +95,7 @@ pub(super) fn contained(
 
 /// Whether merging `head` into `base` changes nothing: it is an ancestor, or was squashed or rebased.
 fn is_contained(mirror: &Mirror, base: &CommitSha, head: &CommitSha) -> Result<bool, SourceError> {
-    if mirror.ancestry(head, base)? != Ancestry::Diverged {
+    if mirror.ancestry(head, base)? != Ancestry::Apart {
         return Ok(true);
     }
     match mirror.merge(base, head) {
@@ -190,7 +191,7 @@ fn consider(
 }
 
 /// The workspaces whose files differ between two trees.
-pub(crate) fn touched(before: &[Resolved], after: &[Resolved]) -> Vec<Touched> {
+pub fn touched(before: &[Resolved], after: &[Resolved]) -> Vec<Touched> {
     let find = |side: &[Resolved], name| {
         side.iter()
             .find(|r| &r.workspace.name == name && r.presence == modules::Presence::Present)

@@ -7,6 +7,8 @@
 mod commands;
 mod history;
 
+pub use history::touched;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 

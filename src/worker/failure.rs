@@ -38,8 +38,8 @@ pub(super) fn of_errored_plan() -> Failure {
     }
 }
 
-/// What the engine says failed.
-pub(super) fn of_engine(error: &EngineError, redactor: &Redactor) -> Failure {
+/// What the engine says failed, with what `redactor` knows as secret masked.
+pub fn of_engine(error: &EngineError, redactor: &Redactor) -> Failure {
     Failure {
         step: error.step().map_or_else(|| "plan".to_owned(), |step| step.to_string()),
         summary: redactor.redact(&chain(error)).into_owned(),

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+pub use failure::of_engine as failure_of;
 pub use owner::Owner;
 pub use places::Places;
 pub use recover::Recovered;

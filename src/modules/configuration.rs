@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
+use std::panic::catch_unwind;
 
 use hcl_edit::Span;
 use hcl_edit::expr::Expression;
@@ -95,51 +96,59 @@ pub(super) fn is_override(name: &str) -> bool {
 }
 
 impl Configuration {
-    /// Reads a file of that name. What is wrong with the file is in its fault.
+    /// Reads files, each given by its name and content. What is wrong with a file is in its fault.
     ///
     /// # Errors
     ///
-    /// Where the machine has no thread to parse it on.
-    pub(super) fn parse(name: &str, content: &[u8]) -> io::Result<Self> {
-        // Editors on Windows put a byte order mark there, which the grammar has no place for.
-        let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-        let fault = |line, message: &str| Self {
-            substance: Substance::Much,
-            fault: Some(Fault {
-                line,
-                message: message.to_owned(),
-            }),
-            ..Self::default()
-        };
-        if content.len() > PARSE_LIMIT {
-            return Ok(fault(
-                None,
-                "is larger than 1 MiB: the modules and files that it names are not looked for",
-            ));
-        }
-        let Ok(text) = std::str::from_utf8(content) else {
-            return Ok(fault(None, "is no UTF-8 text, as configuration must be"));
-        };
-        let parse = || {
-            if name.ends_with(".json") {
-                match serde_json::from_str(text) {
-                    Ok(value) => json::read(&value),
-                    Err(error) => fault(Some(error.line()), &error.to_string()),
-                }
-            } else {
-                match parse_body(text) {
-                    Ok(body) => read(&body, text),
-                    Err(error) => {
-                        guess(text, fault(Some(error.location().line()), error.message()))
-                    }
-                }
-            }
+    /// Where the machine has no thread to parse them on.
+    pub(super) fn parse_all(files: &[(&str, Vec<u8>)]) -> io::Result<Vec<Self>> {
+        let parse = || -> Vec<Self> {
+            let one = |(name, content): &(&str, Vec<u8>)| {
+                // What a stranger wrote must not end us, even by a mistake of the parser.
+                catch_unwind(|| Self::parse(name, content))
+                    .unwrap_or_else(|_| fault(None, "is something the parser cannot cope with"))
+            };
+            files.iter().map(one).collect()
         };
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(PARSE_STACK);
             let parsed = thread.spawn_scoped(scope, parse)?.join();
-            Ok(parsed.unwrap_or_else(|_| fault(None, "is something the parser cannot cope with")))
+            parsed.map_err(|_| io::Error::other("the parser ended by a panic"))
         })
+    }
+
+    /// Reads a file of that name; needs much of the stack.
+    fn parse(name: &str, content: &[u8]) -> Self {
+        // Editors on Windows put a byte order mark there, which the grammar has no place for.
+        let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+        let Ok(text) = std::str::from_utf8(content) else {
+            return fault(None, "is no UTF-8 text, as configuration must be");
+        };
+        if content.len() > PARSE_LIMIT {
+            let message = "is larger than 1 MiB: not all that it names is looked for";
+            return guess(text, fault(None, message));
+        }
+        if name.ends_with(".json") {
+            match serde_json::from_str(text) {
+                Ok(value) => json::read(&value),
+                Err(error) => fault(Some(error.line()), &error.to_string()),
+            }
+        } else {
+            match parse_body(text) {
+                Ok(body) => read(&body, text),
+                Err(error) => guess(text, fault(Some(error.location().line()), error.message())),
+            }
+        }
+    }
+}
+
+/// What is known of a file that cannot be read.
+fn fault(line: Option<usize>, message: &str) -> Configuration {
+    let message = message.to_owned();
+    Configuration {
+        substance: Substance::Much,
+        fault: Some(Fault { line, message }),
+        ..Configuration::default()
     }
 }
 
@@ -322,8 +331,14 @@ mod json {
 mod tests {
     use super::*;
 
+    fn parse_as(name: &str, content: &[u8]) -> Configuration {
+        Configuration::parse_all(&[(name, content.to_vec())])
+            .unwrap()
+            .remove(0)
+    }
+
     fn parse(text: &str) -> Configuration {
-        Configuration::parse("main.tf", text.as_bytes()).unwrap()
+        parse_as("main.tf", text.as_bytes())
     }
 
     fn sources(configuration: &Configuration) -> Vec<&str> {
@@ -358,13 +373,12 @@ mod tests {
 
     #[test]
     fn json_says_the_same_as_the_native_syntax() {
-        let read = Configuration::parse(
+        let read = parse_as(
             "main.tf.json",
             br#"{"module": {"a": {"source": "./a"}, "b": [{"source": "../b"}, {"source": "x/y/z"}]},
                 "terraform": [{"required_version": "~> 1.1", "backend": {"gcs": {"bucket": "x"}}}],
                 "locals": {"x": "${file(\"${path.module}/../x\")}"}}"#,
-        )
-        .unwrap();
+        );
         assert_eq!(sources(&read), ["./a", "../b"]);
         assert_eq!(read.backend, Some(Backend::Named("gcs".to_owned())));
         assert_eq!(read.required_version, ["~> 1.1"]);
@@ -379,9 +393,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_error() {
-        let read =
-            Configuration::parse("main.tf", b"\xef\xbb\xbfmodule \"a\" { source = \"./a\" }")
-                .unwrap();
+        let read = parse_as("main.tf", b"\xef\xbb\xbfmodule \"a\" { source = \"./a\" }");
         assert!(read.fault.is_none(), "{:?}", read.fault);
         assert_eq!(sources(&read), ["./a"]);
     }
@@ -505,11 +517,6 @@ mod tests {
             );
         }
         let json = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(
-            Configuration::parse("x.tf.json", json.as_bytes())
-                .unwrap()
-                .fault
-                .is_some()
-        );
+        assert!(parse_as("x.tf.json", json.as_bytes()).fault.is_some());
     }
 }

@@ -47,10 +47,24 @@ impl<'t> Reader<'t> {
         dir: &str,
     ) -> Result<Vec<(&'t str, Rc<Configuration>)>, TreeError> {
         let paths = self.folders.get(dir).map(Vec::as_slice).unwrap_or_default();
-        paths
+        let mut parsed = self.parsed.borrow_mut();
+        let mut new = Vec::new();
+        for path in paths.iter().filter(|path| !parsed.contains_key(*path)) {
+            new.push((*path, self.content(path)?));
+        }
+        if !new.is_empty() {
+            // The names are all that the parser goes by, and a path ends like its name.
+            let read = Configuration::parse_all(&new).map_err(|source| TreeError::Unreadable {
+                path: dir.to_owned(),
+                source: source.into(),
+            })?;
+            let read = read.into_iter().map(Rc::new);
+            parsed.extend(new.into_iter().map(|(path, _)| path).zip(read));
+        }
+        Ok(paths
             .iter()
-            .map(|path| Ok((*path, self.parse(path)?)))
-            .collect()
+            .filter_map(|path| Some((*path, Rc::clone(parsed.get(path)?))))
+            .collect())
     }
 
     /// Every file below a folder, at whatever depth.
@@ -64,26 +78,14 @@ impl<'t> Reader<'t> {
             .take_while(move |path| path.starts_with(&prefix))
     }
 
-    /// Parses a file, or the file that a link leads to, unless that was done before.
-    fn parse(&self, path: &'t str) -> Result<Rc<Configuration>, TreeError> {
-        if let Some(parsed) = self.parsed.borrow().get(path) {
-            return Ok(Rc::clone(parsed));
-        }
-        let content = match follow(self.tree, "", path) {
-            Ok(followed) if self.is_file(&followed.path) => self.tree.read(&followed.path)?,
+    /// The content of a file, or of the file that a link leads to.
+    fn content(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        match follow(self.tree, "", path) {
+            Ok(followed) if self.is_file(&followed.path) => self.tree.read(&followed.path),
             // A link that leads nowhere is a file that cannot be read; whoever runs Terraform will hear of it.
-            Ok(_) | Err(FollowError::Leaves | FollowError::TooManyLinks) => Vec::new(),
-            Err(FollowError::Tree(error)) => return Err(error),
-        };
-        let name = path.strip_prefix(&prefix(parent(path))).unwrap_or(path);
-        let parsed =
-            Configuration::parse(name, &content).map_err(|source| TreeError::Unreadable {
-                path: path.to_owned(),
-                source: source.into(),
-            })?;
-        let parsed = Rc::new(parsed);
-        self.parsed.borrow_mut().insert(path, Rc::clone(&parsed));
-        Ok(parsed)
+            Ok(_) | Err(FollowError::Leaves | FollowError::TooManyLinks) => Ok(Vec::new()),
+            Err(FollowError::Tree(error)) => Err(error),
+        }
     }
 
     /// Whether a path is a file with content.

@@ -195,7 +195,10 @@ impl FromStr for ProposalKey {
             rule: "it is `#` and a number, or `branch ` and a branch name",
         };
         if let Some(number) = given.strip_prefix('#') {
-            number.parse().map(|n| Self::Pull(IssueNumber(n))).map_err(|_| invalid())
+            number
+                .parse()
+                .map(|n| Self::Pull(IssueNumber(n)))
+                .map_err(|_| invalid())
         } else if let Some(branch) = given.strip_prefix("branch ") {
             branch.parse().map(Self::Branch)
         } else {
@@ -224,7 +227,11 @@ mod tests {
 
     #[test]
     fn a_commit_id_is_forty_lowercase_digits() {
-        assert!("0123456789abcdef0123456789abcdef01234567".parse::<CommitSha>().is_ok());
+        assert!(
+            "0123456789abcdef0123456789abcdef01234567"
+                .parse::<CommitSha>()
+                .is_ok()
+        );
         for bad in ["", "abc", "0123456789ABCDEF0123456789abcdef01234567"] {
             assert!(bad.parse::<CommitSha>().is_err(), "{bad}");
         }

@@ -226,7 +226,8 @@ pub trait Forge: Send + Sync {
 
     /// Comments on issues and pull requests of `repo` that were written or edited
     /// at `since` or later, oldest first.
-    async fn comments(&self, repo: &RepoName, since: Timestamp) -> Result<Vec<Comment>, ForgeError>;
+    async fn comments(&self, repo: &RepoName, since: Timestamp)
+    -> Result<Vec<Comment>, ForgeError>;
 
     /// Whether `user` may write to `repo`.
     async fn may_write(&self, repo: &RepoName, user: &str) -> Result<Permission, ForgeError>;

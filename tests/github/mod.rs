@@ -7,6 +7,9 @@
 //! does goes over HTTP alone. It writes down every request and, apart from
 //! that, everything that truly happened.
 //!
+//! A test crate takes it in at its root, where it uses a part only so:
+//! `#[expect(dead_code, reason = "…")] mod github;`.
+//!
 //! The server has a thread of its own, so that a test may wait for a blocking
 //! program, and ends when [`GitHub`] is dropped.
 

@@ -45,6 +45,9 @@ impl Shared {
     }
 }
 
+/// The versions of the REST API that a request may name.
+const VERSIONS: [&str; 2] = ["2022-11-28", "2026-03-10"];
+
 /// The most that a request's body may have.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
@@ -166,11 +169,17 @@ fn answer(world: &mut World, arrival: &Arrival, path: &str) -> Answered {
         let message = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.";
         return refused(&Reply::error(403, message), AuthKind::Anonymous);
     }
-    let authorization = arrival
-        .headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok());
-    let caller = match identify(world, authorization) {
+    let header = |name| {
+        arrival
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    if let Some(version) = header("x-github-api-version").filter(|v| !VERSIONS.contains(v)) {
+        let message = format!("Version {version} of the API is not supported.");
+        return refused(&Reply::error(400, &message), AuthKind::Anonymous);
+    }
+    let caller = match identify(world, header("authorization")) {
         Ok(caller) => caller,
         Err(reply) => return refused(&reply, AuthKind::Bad),
     };
@@ -224,7 +233,6 @@ fn call(world: &World, arrival: &Arrival, path: &str, caller: Caller) -> Call {
         method: arrival.method.clone(),
         path: path.to_owned(),
         query: query.map(|Query(pairs)| pairs).unwrap_or_default(),
-        headers: arrival.headers.clone(),
         body: arrival.body.clone(),
         caller,
         api: format!("{}{prefix}", world.origin),

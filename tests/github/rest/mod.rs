@@ -8,7 +8,6 @@ mod pulls;
 mod repos;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::auth::{Access, Caller, Need};
@@ -29,7 +28,6 @@ pub(crate) struct Call {
     /// Without `/api/v3`.
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
-    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) caller: Caller,
     /// What the addresses in answers begin with.
@@ -188,9 +186,16 @@ fn below_repo(world: &mut World, call: &Call, key: &str, rest: &[&str]) -> Answe
         ("GET", ["labels"]) => repos::labels(world, call, key),
         ("GET", ["labels", name]) => repos::label(world, call, key, name),
         ("POST", ["labels"]) => repos::create_label(world, call, key),
-        ("GET", ["commits", name]) => commits::commit(world, call, key, name),
-        ("GET", ["commits", name, "status"]) => commits::combined(world, call, key, name),
-        ("GET", ["commits", name, "statuses"]) => commits::statuses(world, call, key, name),
+        // A branch may have slashes in its name, and `heads/` before it.
+        ("GET", ["commits", name @ .., "status"]) if !name.is_empty() => {
+            commits::combined(world, call, key, &name.join("/"))
+        }
+        ("GET", ["commits", name @ .., "statuses"]) if !name.is_empty() => {
+            commits::statuses(world, call, key, &name.join("/"))
+        }
+        ("GET", ["commits", name @ ..]) if !name.is_empty() => {
+            commits::commit(world, call, key, &name.join("/"))
+        }
         ("POST", ["statuses", sha]) => commits::set_status(world, call, key, sha),
         ("GET", ["pulls"]) => pulls::list(world, call, key),
         ("GET", ["pulls", number]) => pulls::get(world, call, key, number),

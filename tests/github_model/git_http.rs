@@ -1,4 +1,4 @@
-//! The real git, and libgit2's wire, against the model.
+//! The real git against the model: clones, fetches, refusals, faults.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
 use crate::decide::{
-    Facts, Found, MergedFacts, ProposalFacts, RunFacts, Settled, Standing, Stopping, Trust, WorkspaceFacts,
+    Facts, Found, MergedFacts, ProposalFacts, RunFacts, Settled, Standing, Stopping, Trust,
+    WorkspaceFacts,
 };
 use crate::forge::{Forge, LookRequest, Origin};
 use crate::id::{RepoName, WorkspaceName};
@@ -35,7 +36,12 @@ impl Tracked {
     pub fn new(declaration: Declaration, forge: Arc<dyn Forge>, mirrors: &Path) -> Self {
         let digest = hex::encode(&Sha256::digest(format!("{declaration:?}"))[..8]);
         let mirror = mirrors.join(folder_name(declaration.repo.as_str()));
-        Self { declaration, forge, mirror, digest }
+        Self {
+            declaration,
+            forge,
+            mirror,
+            digest,
+        }
     }
 
     /// The repository's name.
@@ -70,11 +76,21 @@ impl Tracked {
 pub fn folder_name(repo: &str) -> String {
     let readable: String = repo
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' || c == '.' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     let readable = readable.trim_matches(['_', '.']);
     let start = readable.len().saturating_sub(60);
-    format!("{}-{}", &readable[start..], hex::encode(&Sha256::digest(repo)[..4]))
+    format!(
+        "{}-{}",
+        &readable[start..],
+        hex::encode(&Sha256::digest(repo)[..4])
+    )
 }
 
 /// All that the parts of the daemon share.
@@ -114,12 +130,19 @@ impl Fleet {
             {
                 merged.push(facts);
             }
-            proposals.push(proposal_facts(tracked, base.as_ref().map(|b| b.as_str()), row));
+            proposals.push(proposal_facts(
+                tracked,
+                base.as_ref().map(|b| b.as_str()),
+                row,
+            ));
         }
         merged.sort_by_key(|m| m.position);
         // The gone ones matter only while something of theirs is under way.
-        let under_way: BTreeSet<_> =
-            runs.iter().filter(|r| !r.state.is_end()).filter_map(|r| r.what.proposal.clone()).collect();
+        let under_way: BTreeSet<_> = runs
+            .iter()
+            .filter(|r| !r.state.is_end())
+            .filter_map(|r| r.what.proposal.clone())
+            .collect();
         proposals.retain(|p| p.standing == Standing::Open || under_way.contains(&p.key));
         let rows = self.store.workspaces(repo)?;
         let workspaces = view
@@ -156,7 +179,9 @@ impl Fleet {
         tracked: &Tracked,
         row: &ProposalRow,
     ) -> Result<Option<MergedFacts>, StoreError> {
-        let Some(commit) = &row.merged_as else { return Ok(None) };
+        let Some(commit) = &row.merged_as else {
+            return Ok(None);
+        };
         let Some(position) = self.store.base_position(tracked.repo(), commit)? else {
             return Ok(None);
         };
@@ -170,14 +195,18 @@ impl Fleet {
 
 /// What is known of a proposal, as a decision reads it.
 pub fn proposal_facts(tracked: &Tracked, base: Option<&str>, row: ProposalRow) -> ProposalFacts {
-    let open = row.state == ProposalState::Open
-        && row.proposal.base_branch == tracked.declaration.branch;
-    let trusted = row.proposal.origin == Origin::Own
-        || row.permitted.as_ref() == Some(&row.proposal.head);
+    let open =
+        row.state == ProposalState::Open && row.proposal.base_branch == tracked.declaration.branch;
+    let trusted =
+        row.proposal.origin == Origin::Own || row.permitted.as_ref() == Some(&row.proposal.head);
     let key = base.map(|base| tracked.conclusion_key(&[row.proposal.head.as_str(), base]));
     ProposalFacts {
         key: row.proposal.key.clone(),
-        trust: if trusted { Trust::May } else { Trust::NeedsPermission },
+        trust: if trusted {
+            Trust::May
+        } else {
+            Trust::NeedsPermission
+        },
         standing: if open { Standing::Open } else { Standing::Gone },
         consideration: row
             .consideration
@@ -199,10 +228,20 @@ fn run_facts(run: &Run) -> RunFacts {
         created_at: run.created_at,
         changed_at: run.changed_at,
         drift: match &run.result.plan {
-            Some(plan) if run.what.purpose == Purpose::Drift && run.state == State::Planned && plan.has_drift() => Found::Yes,
+            Some(plan)
+                if run.what.purpose == Purpose::Drift
+                    && run.state == State::Planned
+                    && plan.has_drift() =>
+            {
+                Found::Yes
+            }
             _ => Found::No,
         },
-        stopping: if run.result.stop.is_some() { Stopping::Yes } else { Stopping::No },
+        stopping: if run.result.stop.is_some() {
+            Stopping::Yes
+        } else {
+            Stopping::No
+        },
     }
 }
 

@@ -36,9 +36,13 @@ pub async fn listen(
     fleet: &Arc<Fleet>,
     end: &CancelToken,
 ) -> Result<Option<JoinHandle<()>>, ListenError> {
-    let Some(address) = fleet.config.listen else { return Ok(None) };
+    let Some(address) = fleet.config.listen else {
+        return Ok(None);
+    };
     let failed = |source| ListenError { address, source };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     info!(%address, "Health and metrics are at http://{address}/health and http://{address}/metrics");
     let routes = router(Arc::clone(fleet), address);
@@ -57,7 +61,9 @@ fn router(fleet: Arc<Fleet>, address: SocketAddr) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .with_state(fleet)
-        .layer(middleware::from_fn(move |request: Request, next: Next| guard(address, request, next)))
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            guard(address, request, next)
+        }))
 }
 
 /// A page elsewhere must not read this through a name of its own that leads to loopback.
@@ -70,11 +76,18 @@ async fn guard(address: SocketAddr, request: Request, next: Next) -> Response {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let ours = name == "localhost" || name.trim_matches(['[', ']']).parse() == Ok(address.ip());
     if address.ip().is_loopback() && !ours {
-        return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this host name is not served here\n",
+        )
+            .into_response();
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
@@ -92,9 +105,14 @@ async fn health(State(fleet): State<Arc<Fleet>>) -> Response {
 
 async fn metrics(State(fleet): State<Arc<Fleet>>) -> Response {
     match figures(&fleet) {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-        }
+        Ok(text) => (
+            [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
@@ -105,9 +123,13 @@ fn figures(fleet: &Fleet) -> Result<String, StoreError> {
     let mut text = String::from(
         "# HELP mainstay_runs Runs that have not ended, by state.\n# TYPE mainstay_runs gauge\n",
     );
-    for state in
-        [RunState::Queued, RunState::Held, RunState::Preparing, RunState::Planning, RunState::Applying]
-    {
+    for state in [
+        RunState::Queued,
+        RunState::Held,
+        RunState::Preparing,
+        RunState::Planning,
+        RunState::Applying,
+    ] {
         let count = open.iter().filter(|run| run.state == state).count();
         let _ = writeln!(text, "mainstay_runs{{state=\"{state}\"}} {count}");
     }
@@ -116,8 +138,15 @@ fn figures(fleet: &Fleet) -> Result<String, StoreError> {
         text,
         "# HELP mainstay_repository_up Whether the last look at the repository succeeded.\n# TYPE mainstay_repository_up gauge"
     );
-    for repository in repositories.iter().filter(|r| fleet.tracked(&r.repo).is_some()) {
-        let name = repository.repo.as_str().replace('\\', "\\\\").replace('"', "\\\"");
+    for repository in repositories
+        .iter()
+        .filter(|r| fleet.tracked(&r.repo).is_some())
+    {
+        let name = repository
+            .repo
+            .as_str()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"");
         let up = u8::from(repository.error.is_none() && repository.looked_at.is_some());
         let _ = writeln!(text, "mainstay_repository_up{{repository=\"{name}\"}} {up}");
     }

@@ -18,17 +18,29 @@ pub(super) fn ask(
     let store = Store::open_existing(&config.data_dir)?;
     let repos: Vec<RepoName> = declarations.into_iter().map(|d| d.repo).collect();
     let repo = match (repo, repos.as_slice()) {
-        (Some(name), all) => all
-            .iter()
-            .find(|r| r.as_str() == name)
-            .with_context(|| format!("no repository `{name}` is declared; there are {}", list(all)))?,
+        (Some(name), all) => all.iter().find(|r| r.as_str() == name).with_context(|| {
+            format!(
+                "no repository `{name}` is declared; there are {}",
+                list(all)
+            )
+        })?,
         (None, [only]) => only,
-        (None, all) => bail!("several repositories are declared: name one of {} by --repo", list(all)),
+        (None, all) => bail!(
+            "several repositories are declared: name one of {} by --repo",
+            list(all)
+        ),
     };
-    let known: Vec<WorkspaceName> = store.workspaces(repo)?.into_iter().map(|w| w.name).collect();
+    let known: Vec<WorkspaceName> = store
+        .workspaces(repo)?
+        .into_iter()
+        .map(|w| w.name)
+        .collect();
     for name in workspaces {
         if !known.contains(name) {
-            bail!("the record of {repo} has no workspace `{name}`; it has {}", list(&known));
+            bail!(
+                "the record of {repo} has no workspace `{name}`; it has {}",
+                list(&known)
+            );
         }
     }
     let mut line = format!("mainstay {verb}");
@@ -53,5 +65,8 @@ fn list<T: std::fmt::Display>(all: &[T]) -> String {
     if all.is_empty() {
         return "none".to_owned();
     }
-    all.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    all.iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -43,7 +43,10 @@ impl Findings {
 pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<Exit> {
     let file = config::find(argument.config.as_deref())?;
     let loaded = config::load(&file);
-    let mut findings = Findings { errors: 0, warnings: 0 };
+    let mut findings = Findings {
+        errors: 0,
+        warnings: 0,
+    };
     for problem in &loaded.problems {
         let level = match problem.severity {
             Severity::Error => Level::Error,
@@ -76,7 +79,11 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
     }
     let Findings { errors, warnings } = findings;
     eprintln!("{errors} errors, {warnings} warnings");
-    Ok(if errors == 0 { Exit::Nothing } else { Exit::Error })
+    Ok(if errors == 0 {
+        Exit::Nothing
+    } else {
+        Exit::Error
+    })
 }
 
 fn summary(declarations: &[Declaration]) -> String {
@@ -85,7 +92,11 @@ fn summary(declarations: &[Declaration]) -> String {
     format!(
         "{} repositories, {workspaces} workspaces declared{}",
         declarations.len(),
-        if discovers { ", more are discovered" } else { "" }
+        if discovers {
+            ", more are discovered"
+        } else {
+            ""
+        }
     )
 }
 
@@ -114,7 +125,10 @@ async fn try_out(config: &Config, declarations: &[Declaration], findings: &mut F
     match find_engine(config) {
         Err(error) => findings.say(Level::Error, &chain(&error)),
         Ok(engine) => match engine.version().await {
-            Ok(version) => findings.say(Level::Ok, &format!("{version} at {}", engine.program().display())),
+            Ok(version) => findings.say(
+                Level::Ok,
+                &format!("{version} at {}", engine.program().display()),
+            ),
             Err(error) => findings.say(Level::Error, &chain(&error)),
         },
     }
@@ -126,7 +140,10 @@ async fn try_out(config: &Config, declarations: &[Declaration], findings: &mut F
     for declaration in declarations {
         if let (RepoAddress::GitHub { .. }, Some(github)) = (&declaration.address, &forges.github) {
             for finding in github.doctor(&declaration.repo).await {
-                findings.say(finding.level, &format!("{}: {}", declaration.repo, finding.text));
+                findings.say(
+                    finding.level,
+                    &format!("{}: {}", declaration.repo, finding.text),
+                );
             }
         }
         if let Err(error) = look_into(config, declaration, &forges, findings).await {
@@ -159,18 +176,32 @@ async fn look_into(
         .base
         .clone()
         .ok_or_else(|| format!("the branch `{}` is not there", declaration.branch))?;
-    let remote = forge.remote(&declaration.repo).await.map_err(|e| said(&e))?;
+    let remote = forge
+        .remote(&declaration.repo)
+        .await
+        .map_err(|e| said(&e))?;
     let path = Places::new(&config.data_dir)
         .mirrors()
         .join(crate::fleet::folder_name(declaration.repo.as_str()));
     let (owned, refs) = (declaration.clone(), remote.proposal_refs);
-    let address = RemoteAddress { url: remote.url, login: remote.login };
+    let address = RemoteAddress {
+        url: remote.url,
+        login: remote.login,
+    };
     let resolved = tokio::task::spawn_blocking(move || {
         let mirror = Mirror::open(&path).map_err(|e| chain(&e))?;
         mirror
-            .fetch(&address, &owned.branch, &refs, Heads::Only(&BTreeSet::new()))
+            .fetch(
+                &address,
+                &owned.branch,
+                &refs,
+                Heads::Only(&BTreeSet::new()),
+            )
             .map_err(|e| chain(&e))?;
-        let tree = mirror.tree_of(&base).and_then(|tree| mirror.tree(&tree)).map_err(|e| chain(&e))?;
+        let tree = mirror
+            .tree_of(&base)
+            .and_then(|tree| mirror.tree(&tree))
+            .map_err(|e| chain(&e))?;
         modules::resolve(&tree, &owned).map_err(|e| chain(&e))
     })
     .await
@@ -199,14 +230,24 @@ async fn look_into(
         } else if found.backend == Backend::None {
             findings.say(
                 Level::Ok,
-                &format!("{}: {name} names no backend: its state is kept in {}", declaration.repo, config.data_dir.join("states").display()),
+                &format!(
+                    "{}: {name} names no backend: its state is kept in {}",
+                    declaration.repo,
+                    config.data_dir.join("states").display()
+                ),
             );
         }
         for problem in found.problems {
-            let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
+            let line = problem
+                .line
+                .map(|line| format!(":{line}"))
+                .unwrap_or_default();
             findings.say(
                 Level::Warn,
-                &format!("{}: {}{line}: {}", declaration.repo, problem.file, problem.message),
+                &format!(
+                    "{}: {}{line}: {}",
+                    declaration.repo, problem.file, problem.message
+                ),
             );
         }
     }

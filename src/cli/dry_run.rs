@@ -50,12 +50,22 @@ pub(super) fn dry_run(
         let outcome = outcome?;
         match format {
             Format::Text => {
-                let colour = if shown::colour(&std::io::stdout()) { report::Colour::Yes } else { report::Colour::No };
-                println!("{}", report::terminal(&outcome.report, colour, shown::width()));
+                let colour = if shown::colour(&std::io::stdout()) {
+                    report::Colour::Yes
+                } else {
+                    report::Colour::No
+                };
+                println!(
+                    "{}",
+                    report::terminal(&outcome.report, colour, shown::width())
+                );
             }
             Format::Markdown => println!("{}", report::comment(&outcome.report)?),
             Format::Json => {
-                println!("{}", serde_json::to_string_pretty(&report::json(&outcome.report))?);
+                println!(
+                    "{}",
+                    serde_json::to_string_pretty(&report::json(&outcome.report))?
+                );
             }
         }
         Ok(match outcome.plans {
@@ -71,7 +81,11 @@ fn settings(dir: &Path, argument: &ConfigArgument) -> anyhow::Result<(Config, Ve
     match config::find(argument.config.as_deref()) {
         Ok(_) => shown::load(argument),
         // Somebody named a file: that it is not there is worth an error.
-        Err(error) if argument.config.is_some() || !matches!(error, ConfigNotFound::Nowhere { .. }) => Err(error.into()),
+        Err(error)
+            if argument.config.is_some() || !matches!(error, ConfigNotFound::Nowhere { .. }) =>
+        {
+            Err(error.into())
+        }
         Err(_) => Ok((Config::default_in(dir), Vec::new())),
     }
 }
@@ -88,17 +102,30 @@ impl Lines {
         if !std::io::stderr().is_terminal() {
             all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
-        Self { all, lines: Mutex::default() }
+        Self {
+            all,
+            lines: Mutex::default(),
+        }
     }
 
     fn with(&self, workspace: &WorkspaceName, change: impl FnOnce(&ProgressBar)) {
-        if let Some(line) = self.lines.lock().unwrap_or_else(PoisonError::into_inner).get(workspace) {
+        if let Some(line) = self
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(workspace)
+        {
             change(line);
         }
     }
 
     fn clear(&self) {
-        for line in self.lines.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for line in self
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
             line.finish_and_clear();
         }
     }

@@ -26,7 +26,10 @@ pub(crate) enum Exit {
     /// There are changes, or there is drift.
     Changes,
     /// A policy denies it.
-    #[expect(dead_code, reason = "no policy is evaluated yet; the code is part of the contract")]
+    #[expect(
+        dead_code,
+        reason = "no policy is evaluated yet; the code is part of the contract"
+    )]
     Denied,
 }
 
@@ -279,7 +282,11 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help is a result; a mistake is an error. Clap's own code for it, 2, means changes here.
-            let code = if error.use_stderr() { Exit::Error } else { Exit::Nothing };
+            let code = if error.use_stderr() {
+                Exit::Error
+            } else {
+                Exit::Nothing
+            };
             let _ = error.print();
             return code.into();
         }
@@ -297,21 +304,36 @@ fn call(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Demo { once } => start::demo(once),
         Command::Serve { config } => start::serve(&config),
-        Command::DryRun { dir, base, workspaces, format, config } => {
-            dry_run::dry_run(&dir, base.as_deref(), &workspaces, format, &config)
-        }
-        Command::Drift { workspaces, format, config } => {
-            run_drift::drift(&workspaces, format, &config)
-        }
+        Command::DryRun {
+            dir,
+            base,
+            workspaces,
+            format,
+            config,
+        } => dry_run::dry_run(&dir, base.as_deref(), &workspaces, format, &config),
+        Command::Drift {
+            workspaces,
+            format,
+            config,
+        } => run_drift::drift(&workspaces, format, &config),
         Command::Check { online, config } => check::check(online, &config),
-        Command::Status { comments, format, config } => status::status(comments, format, &config),
-        Command::Runs { workspace, limit, format, config } => {
-            status::runs(workspace, limit, format, &config)
-        }
+        Command::Status {
+            comments,
+            format,
+            config,
+        } => status::status(comments, format, &config),
+        Command::Runs {
+            workspace,
+            limit,
+            format,
+            config,
+        } => status::runs(workspace, limit, format, &config),
         Command::Run { id, format, config } => status::run(RunId(id), format, &config),
-        Command::Apply { workspaces, repo, config } => {
-            ask::ask("apply", &workspaces, repo.as_deref(), &config)
-        }
+        Command::Apply {
+            workspaces,
+            repo,
+            config,
+        } => ask::ask("apply", &workspaces, repo.as_deref(), &config),
         Command::Cancel { repo, config } => ask::ask("cancel", &[], repo.as_deref(), &config),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -337,8 +359,11 @@ mod tests {
     #[test]
     fn a_run_reads_its_workspaces() {
         let arguments =
-            Arguments::try_parse_from(["mainstay", "dry-run", "x", "--workspace", "a", "-w", "b"]).unwrap();
-        let Command::DryRun { workspaces, .. } = arguments.command else { panic!() };
+            Arguments::try_parse_from(["mainstay", "dry-run", "x", "--workspace", "a", "-w", "b"])
+                .unwrap();
+        let Command::DryRun { workspaces, .. } = arguments.command else {
+            panic!()
+        };
         assert_eq!(workspaces.len(), 2);
     }
 }

@@ -16,7 +16,7 @@ use crate::id::{RunId, WorkspaceName};
 use crate::plan::Sign;
 use crate::report;
 use crate::run::{Run, State, Trigger};
-use crate::serve::{Forges, find_engine, open_fleet};
+use crate::serve::{Forges, find_engine, open_fleet, own_environment};
 use crate::store::{RunUpdate, StoreError};
 use crate::tell::drift_report;
 use crate::worker::{Owner, Worker};
@@ -36,7 +36,7 @@ pub(super) fn drift(
     let forges = Forges::offline(&config, &declarations);
     shown::runtime()?.block_on(async {
         let fleet = open_fleet(config, declarations, &forges)?;
-        let worker = Worker::new(Arc::clone(&fleet), engine);
+        let worker = Worker::new(Arc::clone(&fleet), engine, own_environment());
         let chosen = choose(&fleet, names)?;
         let mut exit = Exit::Nothing;
         let mut results = Vec::new();
@@ -84,19 +84,35 @@ fn choose(
     }
     for name in names {
         if !known.iter().any(|(_, row)| &row.name == name) {
-            let all: Vec<_> = known.iter().map(|(_, row)| format!("`{}`", row.name)).collect();
-            bail!("no workspace `{name}` is on record; there are {}", if all.is_empty() { "none".to_owned() } else { all.join(", ") });
+            let all: Vec<_> = known
+                .iter()
+                .map(|(_, row)| format!("`{}`", row.name))
+                .collect();
+            bail!(
+                "no workspace `{name}` is on record; there are {}",
+                if all.is_empty() {
+                    "none".to_owned()
+                } else {
+                    all.join(", ")
+                }
+            );
         }
     }
     let chosen: Vec<_> = known
         .into_iter()
         .filter(|(_, row)| {
-            if names.is_empty() { row.applied.is_some() } else { names.contains(&row.name) }
+            if names.is_empty() {
+                row.applied.is_some()
+            } else {
+                names.contains(&row.name)
+            }
         })
         .map(|(tracked, row)| (tracked, row.name))
         .collect();
     if chosen.is_empty() {
-        bail!("no workspace was brought to a commit yet: drift is the difference between the world and what `mainstay serve` applied");
+        bail!(
+            "no workspace was brought to a commit yet: drift is the difference between the world and what `mainstay serve` applied"
+        );
     }
     Ok(chosen)
 }
@@ -110,7 +126,9 @@ async fn look(
 ) -> anyhow::Result<Run> {
     let facts = fleet.facts(tracked)?;
     let known = facts.workspaces.iter().find(|w| &w.name == name);
-    let trigger = Trigger::Person { name: std::env::var("USER").unwrap_or_else(|_| "the command line".to_owned()) };
+    let trigger = Trigger::Person {
+        name: std::env::var("USER").unwrap_or_else(|_| "the command line".to_owned()),
+    };
     let order = known
         .and_then(|known| drift_order(&facts, known, trigger))
         .with_context(|| format!("{name} of {} is at no commit for sure: an apply has not come to a good end; see `mainstay status`", tracked.repo()))?;
@@ -167,7 +185,12 @@ fn print(run: &Run) {
         }
         return;
     }
-    let Some(plan) = run.result.plan.as_ref().filter(|_| run.state == State::Planned) else {
+    let Some(plan) = run
+        .result
+        .plan
+        .as_ref()
+        .filter(|_| run.state == State::Planned)
+    else {
         anstream::println!("{name} at {at}: {}", run.state);
         return;
     };
@@ -175,7 +198,10 @@ fn print(run: &Run) {
         anstream::println!("{name} at {at}: no drift");
         return;
     }
-    anstream::println!("{name} at {at}: the world differs in {} resources", plan.drift.len());
+    anstream::println!(
+        "{name} at {at}: the world differs in {} resources",
+        plan.drift.len()
+    );
     for change in &plan.drift {
         anstream::println!("  {} {}", change.action.symbol(), change.address);
         for line in &change.lines {

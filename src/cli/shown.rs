@@ -33,7 +33,11 @@ pub(super) fn load(argument: &ConfigArgument) -> anyhow::Result<(Config, Vec<Dec
     let file = config::find(argument.config.as_deref())?;
     let loaded = config::load(&file);
     let yellow = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
-    for problem in loaded.problems.iter().filter(|p| p.severity == Severity::Warning) {
+    for problem in loaded
+        .problems
+        .iter()
+        .filter(|p| p.severity == Severity::Warning)
+    {
         anstream::eprintln!("{yellow}warning:{yellow:#} {problem}");
     }
     Ok(loaded.into_valid()?)
@@ -67,7 +71,11 @@ pub(super) fn width() -> usize {
     std::env::var("COLUMNS")
         .ok()
         .and_then(|columns| columns.parse().ok())
-        .or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)))
+        .or_else(|| {
+            rustix::termios::tcgetwinsize(std::io::stdout())
+                .ok()
+                .map(|size| usize::from(size.ws_col))
+        })
         .filter(|columns| *columns >= 40)
         .unwrap_or(FALLBACK)
 }
@@ -78,5 +86,7 @@ pub(super) fn width() -> usize {
 ///
 /// Where the system gives no threads.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
 }

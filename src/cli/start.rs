@@ -3,7 +3,7 @@
 use super::{ConfigArgument, Exit, shown};
 use crate::config::LogFormat;
 use crate::engine::CancelToken;
-use crate::serve::{Daemon, Forges, check_sandbox, find_engine, open_fleet};
+use crate::serve::{Daemon, Forges, check_sandbox, find_engine, open_fleet, own_environment};
 use crate::{demo, web};
 
 /// What the log shows where `RUST_LOG` says nothing. Octocrab logs each 5xx as an error; we say it ourselves.
@@ -18,7 +18,7 @@ pub(super) fn serve(argument: &ConfigArgument) -> anyhow::Result<Exit> {
     shown::runtime()?.block_on(async {
         let forges = Forges::new(&config, &declarations)?;
         let fleet = open_fleet(config, declarations, &forges)?;
-        let daemon = Daemon::new(fleet, engine).await?;
+        let daemon = Daemon::new(fleet, engine, own_environment()).await?;
         let end = CancelToken::new();
         end_on_signals(&end)?;
         let listener = web::listen(daemon.fleet(), &end).await?;
@@ -37,7 +37,11 @@ pub(super) fn demo(once: bool) -> anyhow::Result<Exit> {
     shown::runtime()?.block_on(async {
         let end = CancelToken::new();
         end_on_signals(&end)?;
-        let after = if once { demo::After::End } else { demo::After::KeepRunning };
+        let after = if once {
+            demo::After::End
+        } else {
+            demo::After::KeepRunning
+        };
         demo::run(after, colour, shown::width(), &end).await?;
         Ok(Exit::Nothing)
     })

@@ -50,16 +50,23 @@ fn repository(
 ) -> anyhow::Result<Value> {
     let repo = &declaration.repo;
     let recorded = store.repository(repo)?;
-    let filter = RunFilter { repo: Some(repo.clone()), limit: RUNS_LOOKED_THROUGH, ..RunFilter::default() };
+    let filter = RunFilter {
+        repo: Some(repo.clone()),
+        limit: RUNS_LOOKED_THROUGH,
+        ..RunFilter::default()
+    };
     let runs = store.runs(&filter)?;
     let mut workspaces = Vec::new();
     for row in store.workspaces(repo)? {
         let of = |purpose: Purpose| {
-            runs.iter().find(|r| r.what.workspace == row.name && r.what.purpose == purpose)
+            runs.iter()
+                .find(|r| r.what.workspace == row.name && r.what.purpose == purpose)
         };
         let merge = of(Purpose::Merge);
         let drift = runs.iter().find(|r| {
-            r.what.workspace == row.name && r.what.purpose == Purpose::Drift && r.state == State::Planned
+            r.what.workspace == row.name
+                && r.what.purpose == Purpose::Drift
+                && r.state == State::Planned
         });
         workspaces.push(json!({
             "name": row.name,
@@ -86,7 +93,9 @@ fn repository(
             }
         });
         let verdict = body.as_deref().and_then(|body| {
-            body.lines().find_map(|line| line.strip_prefix("### ")).map(str::to_owned)
+            body.lines()
+                .find_map(|line| line.strip_prefix("### "))
+                .map(str::to_owned)
         });
         proposals.push(json!({
             "proposal": row.proposal.key,
@@ -100,7 +109,10 @@ fn repository(
     let untold: Vec<_> = store
         .tellings(repo)?
         .into_iter()
-        .filter_map(|t| t.error.map(|error| json!({ "target": t.target, "error": error, "retry_at": t.retry_at })))
+        .filter_map(|t| {
+            t.error
+                .map(|error| json!({ "target": t.target, "error": error, "retry_at": t.retry_at }))
+        })
         .collect();
     Ok(json!({
         "repository": repo,
@@ -133,10 +145,16 @@ fn print_repository(value: &Value) {
     for workspace in value["workspaces"].as_array().into_iter().flatten() {
         let state = match (&workspace["hold"], &workspace["failure"]) {
             (Value::String(reason), _) => {
-                format!("held: {reason}; `mainstay apply {}` lets it go", text(&workspace["name"]))
+                format!(
+                    "held: {reason}; `mainstay apply {}` lets it go",
+                    text(&workspace["name"])
+                )
             }
             (_, Value::String(summary)) => {
-                format!("failed: {summary}; `mainstay apply {}` tries again", text(&workspace["name"]))
+                format!(
+                    "failed: {summary}; `mainstay apply {}` tries again",
+                    text(&workspace["name"])
+                )
             }
             _ => text(&workspace["last_merge"]["state"]),
         };
@@ -145,19 +163,31 @@ fn print_repository(value: &Value) {
             Some(false) => format!("none {}", time(&workspace["drift_checked_at"])),
             None => "-".to_owned(),
         };
-        rows.add_row(vec![text(&workspace["name"]), short(&workspace["applied"]), state, drift]);
+        rows.add_row(vec![
+            text(&workspace["name"]),
+            short(&workspace["applied"]),
+            state,
+            drift,
+        ]);
     }
     if !rows.is_empty() {
         anstream::println!("{rows}");
     }
     let mut rows = table(&["proposal", "head", "state", "verdict"]);
     for proposal in value["proposals"].as_array().into_iter().flatten() {
-        let name = format!("{} {}", text(&proposal["proposal"]), proposal["title"].as_str().unwrap_or_default());
+        let name = format!(
+            "{} {}",
+            text(&proposal["proposal"]),
+            proposal["title"].as_str().unwrap_or_default()
+        );
         rows.add_row(vec![
             one_line(&name),
             short(&proposal["head"]),
             text(&proposal["state"]),
-            proposal["verdict"].as_str().unwrap_or("nothing to say yet").to_owned(),
+            proposal["verdict"]
+                .as_str()
+                .unwrap_or("nothing to say yet")
+                .to_owned(),
         ]);
     }
     if !rows.is_empty() {
@@ -169,7 +199,11 @@ fn print_repository(value: &Value) {
         }
     }
     for untold in value["untold"].as_array().into_iter().flatten() {
-        anstream::println!("  not told yet: {}: {}", text(&untold["target"]), text(&untold["error"]));
+        anstream::println!(
+            "  not told yet: {}: {}",
+            text(&untold["target"]),
+            text(&untold["error"])
+        );
     }
     anstream::println!();
 }
@@ -183,7 +217,11 @@ pub(super) fn runs(
 ) -> anyhow::Result<Exit> {
     let (config, _) = shown::load(argument)?;
     let store = Store::open_existing(&config.data_dir)?;
-    let runs = store.runs(&RunFilter { workspace, limit, ..RunFilter::default() })?;
+    let runs = store.runs(&RunFilter {
+        workspace,
+        limit,
+        ..RunFilter::default()
+    })?;
     match format {
         ListFormat::Json => {
             let all: Vec<Value> = runs.iter().map(run_json).collect();
@@ -192,8 +230,16 @@ pub(super) fn runs(
         }
         ListFormat::Text if runs.is_empty() => eprintln!("No runs are recorded yet."),
         ListFormat::Text => {
-            let mut rows =
-                table(&["run", "when", "repository", "workspace", "purpose", "for", "state", "plan"]);
+            let mut rows = table(&[
+                "run",
+                "when",
+                "repository",
+                "workspace",
+                "purpose",
+                "for",
+                "state",
+                "plan",
+            ]);
             for run in &runs {
                 rows.add_row(vec![
                     run.id.to_string(),
@@ -224,7 +270,10 @@ pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyho
         .iter()
         .find(|d| d.repo == run.what.repo)
         .and_then(|d| d.settings(&run.what.workspace));
-    let branch = declarations.iter().find(|d| d.repo == run.what.repo).map(|d| d.branch.clone());
+    let branch = declarations
+        .iter()
+        .find(|d| d.repo == run.what.repo)
+        .map(|d| d.branch.clone());
     let report = run_report(&run, settings, branch);
     match format {
         Format::Json => {
@@ -239,7 +288,11 @@ pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyho
         }
         Format::Markdown => anstream::println!("{}", report::comment(&report)?),
         Format::Text => {
-            let colour = if shown::colour(&std::io::stdout()) { report::Colour::Yes } else { report::Colour::No };
+            let colour = if shown::colour(&std::io::stdout()) {
+                report::Colour::Yes
+            } else {
+                report::Colour::No
+            };
             anstream::println!("{}", report::terminal(&report, colour, shown::width()));
             anstream::println!("{}", history(&config, &store, &run)?);
         }
@@ -262,19 +315,39 @@ fn history(config: &Config, store: &Store, run: &Run) -> anyhow::Result<String> 
     );
     for (at, event) in store.events(run.id)? {
         let event = serde_json::to_value(&event)?;
-        let name = event["event"].as_str().unwrap_or_default().replace('_', " ");
-        let more = ["reason", "by", "summary"].iter().find_map(|key| event[*key].as_str());
-        let more = more.map(|more| format!(": {}", one_line(more))).unwrap_or_default();
-        writeln!(text, "  {}  {name}{more}", at.format("%Y-%m-%d %H:%M:%S%.3f"))?;
+        let name = event["event"]
+            .as_str()
+            .unwrap_or_default()
+            .replace('_', " ");
+        let more = ["reason", "by", "summary"]
+            .iter()
+            .find_map(|key| event[*key].as_str());
+        let more = more
+            .map(|more| format!(": {}", one_line(more)))
+            .unwrap_or_default();
+        writeln!(
+            text,
+            "  {}  {name}{more}",
+            at.format("%Y-%m-%d %H:%M:%S%.3f")
+        )?;
     }
     for step in store.steps(run.id)? {
         let took = step
             .ended_at
             .and_then(|end| (end - step.started_at).to_std().ok())
             .map_or_else(|| "not seen to end".to_owned(), human_duration);
-        writeln!(text, "  step {}: {took}, {}", step.step, step.outcome.as_deref().unwrap_or("-"))?;
+        writeln!(
+            text,
+            "  step {}: {took}, {}",
+            step.step,
+            step.outcome.as_deref().unwrap_or("-")
+        )?;
     }
-    write!(text, "  logs: {}", Places::new(&config.data_dir).run(run.id).display())?;
+    write!(
+        text,
+        "  logs: {}",
+        Places::new(&config.data_dir).run(run.id).display()
+    )?;
     Ok(text)
 }
 
@@ -299,14 +372,24 @@ fn outcome(run: &Run) -> String {
     if let Some(failure) = &run.result.failure {
         return one_line(&failure.summary);
     }
-    if let Some(hold) = run.result.hold.as_ref().filter(|_| run.state == State::Held) {
+    if let Some(hold) = run
+        .result
+        .hold
+        .as_ref()
+        .filter(|_| run.state == State::Held)
+    {
         return hold.clone();
     }
     match (&run.result.plan, run.what.purpose) {
         (Some(plan), Purpose::Drift) if plan.has_drift() => format!("{} drifted", plan.drift.len()),
         (Some(_), Purpose::Drift) => "no drift".to_owned(),
         (Some(plan), _) => plan.counts.to_string(),
-        (None, _) => run.result.ended_by.as_ref().map(|by| format!("by {by}")).unwrap_or_default(),
+        (None, _) => run
+            .result
+            .ended_by
+            .as_ref()
+            .map(|by| format!("by {by}"))
+            .unwrap_or_default(),
     }
 }
 
@@ -321,11 +404,16 @@ fn table(head: &[&str]) -> Table {
 }
 
 fn short(commit: &Value) -> String {
-    commit.as_str().map_or_else(|| "-".to_owned(), |sha| sha.chars().take(7).collect())
+    commit
+        .as_str()
+        .map_or_else(|| "-".to_owned(), |sha| sha.chars().take(7).collect())
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(120)
+        .collect()
 }
 
 /// The end of a repository's name: a URL is long, and its end tells it apart.
@@ -339,5 +427,8 @@ fn ago(at: Timestamp) -> String {
     if passed < TimeDelta::seconds(1) {
         return "just now".to_owned();
     }
-    passed.to_std().map_or_else(|_| "just now".to_owned(), |passed| format!("{} ago", human_duration(passed)))
+    passed.to_std().map_or_else(
+        |_| "just now".to_owned(),
+        |passed| format!("{} ago", human_duration(passed)),
+    )
 }

@@ -9,8 +9,9 @@ pub use command::{
     Asked, Effect, HELP, Refusal, Request, Subject, Verb, effects, read, subject_of,
 };
 pub use facts::{
-    AppliedAt, Consideration, Contained, Facts, Found, MergedFacts, ModuleChange, Presence, ProposalFacts,
-    RunFacts, Settled, Standing, Stopping, Touched, Trust, View, ViewedWorkspace, WorkspaceFacts,
+    AppliedAt, Consideration, Contained, Facts, Found, MergedFacts, ModuleChange, Presence,
+    ProposalFacts, RunFacts, Settled, Standing, Stopping, Touched, Trust, View, ViewedWorkspace,
+    WorkspaceFacts,
 };
 pub use gate::{Next, Review, after_plan};
 pub use schedule::{Action, drift_order, due, merged_since, next_to_start};

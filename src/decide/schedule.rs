@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::facts::{
-    Consideration, Facts, Found, ModuleChange, Presence, ProposalFacts, RunFacts, Settled, Standing,
-    Stopping, Touched, Trust, ViewedWorkspace, WorkspaceFacts,
+    Consideration, Facts, Found, ModuleChange, Presence, ProposalFacts, RunFacts, Settled,
+    Standing, Stopping, Touched, Trust, ViewedWorkspace, WorkspaceFacts,
 };
 use crate::clock::Timestamp;
 use crate::id::{ProposalKey, RepoName, RunId, WorkspaceName};
@@ -194,8 +194,12 @@ pub fn merged_since<'f>(
 }
 
 fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut Vec<Action>) {
-    let Some(drift) = &known.settings.drift else { return };
-    let Some(order) = drift_order(facts, known, Trigger::Schedule) else { return };
+    let Some(drift) = &known.settings.drift else {
+        return;
+    };
+    let Some(order) = drift_order(facts, known, Trigger::Schedule) else {
+        return;
+    };
     let merge = latest(facts, Purpose::Merge, &known.name, None);
     let last = latest(facts, Purpose::Drift, &known.name, None);
     let taken = last.is_some_and(|r| !r.state.is_end())
@@ -216,9 +220,8 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
         return;
     }
     // Once the drift that was found may be gone, it is looked at again at once.
-    let settled_since = found.is_some_and(|r| {
-        known.applied.as_ref().is_some_and(|a| a.at > r.created_at)
-    });
+    let settled_since =
+        found.is_some_and(|r| known.applied.as_ref().is_some_and(|a| a.at > r.created_at));
     if settled_since || drift.every.due(known.drift_at, now) {
         actions.push(Action::Queue(Box::new(order)));
     }

@@ -100,7 +100,14 @@ fn hint(wanted: &WorkspaceName, known: &[WorkspaceName]) -> String {
         Some(name) => format!("did you mean `{name}`?"),
         None => {
             let all: Vec<_> = known.iter().map(|n| format!("`{n}`")).collect();
-            format!("there are {}", if all.is_empty() { "none".to_owned() } else { all.join(", ") })
+            format!(
+                "there are {}",
+                if all.is_empty() {
+                    "none".to_owned()
+                } else {
+                    all.join(", ")
+                }
+            )
         }
     }
 }
@@ -151,22 +158,35 @@ pub async fn dry_run(
     let temporary = tempfile::Builder::new()
         .prefix("mst-")
         .tempdir()
-        .map_err(|source| DryRunError::Folder { folder: std::env::temp_dir(), source })?;
+        .map_err(|source| DryRunError::Folder {
+            folder: std::env::temp_dir(),
+            source,
+        })?;
     let copy = temporary.path().join("checkout");
     let into = copy.clone();
     let subject = tokio::task::spawn_blocking(move || {
         let subject = find_subject(&found)?;
         if !subject.chosen.is_empty() {
-            let folders: Vec<String> =
-                subject.chosen.iter().map(|r| r.workspace.path.clone()).collect();
+            let folders: Vec<String> = subject
+                .chosen
+                .iter()
+                .map(|r| r.workspace.path.clone())
+                .collect();
             subject.tree.copy_to(&into, &folders)?;
         }
         Ok::<_, DryRunError>(subject)
     })
     .await??;
-    let names: Vec<_> = subject.chosen.iter().map(|r| r.workspace.name.clone()).collect();
+    let names: Vec<_> = subject
+        .chosen
+        .iter()
+        .map(|r| r.workspace.name.clone())
+        .collect();
     watcher.begins(&names);
-    let places = Arc::new(Scratch { top: temporary.path().to_owned(), copy });
+    let places = Arc::new(Scratch {
+        top: temporary.path().to_owned(),
+        copy,
+    });
     let free = Arc::new(Semaphore::new(request.config.parallel.get()));
     let mut tasks = JoinSet::new();
     for (index, resolved) in subject.chosen.iter().cloned().enumerate() {
@@ -182,8 +202,17 @@ pub async fn dry_run(
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _turn = free.acquire().await;
-            let planned =
-                plan_one(&request, &engine, watcher.as_ref(), &places, &repo, index, &resolved, &cancel).await;
+            let planned = plan_one(
+                &request,
+                &engine,
+                watcher.as_ref(),
+                &places,
+                &repo,
+                index,
+                &resolved,
+                &cancel,
+            )
+            .await;
             watcher.ended(&resolved.workspace.name);
             planned.map(|planned| (index, planned))
         });
@@ -199,12 +228,18 @@ pub async fn dry_run(
     let workspaces: Vec<WorkspaceReport> = reports.into_iter().map(|(_, report)| report).collect();
     let plans = if workspaces.iter().any(WorkspaceReport::plan_failed) {
         Plans::Failed
-    } else if workspaces.iter().any(|w| w.plan().is_some_and(plan::Plan::has_changes)) {
+    } else if workspaces
+        .iter()
+        .any(|w| w.plan().is_some_and(plan::Plan::has_changes))
+    {
         Plans::Changes
     } else {
         Plans::Unchanged
     };
-    Ok(Outcome { report: report(subject, workspaces, tool), plans })
+    Ok(Outcome {
+        report: report(subject, workspaces, tool),
+        plans,
+    })
 }
 
 fn report(subject: Subject, workspaces: Vec<WorkspaceReport>, tool: String) -> ProposalReport {
@@ -236,13 +271,18 @@ struct Scratch {
 impl Scratch {
     fn folder(&self, kind: &str, index: usize) -> Result<PathBuf, DryRunError> {
         let folder = self.top.join(format!("{kind}{index}"));
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| DryRunError::Folder { folder: folder.clone(), source })?;
+        std::fs::create_dir_all(&folder).map_err(|source| DryRunError::Folder {
+            folder: folder.clone(),
+            source,
+        })?;
         Ok(folder)
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, and a struct would only rename the list")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call, and a struct would only rename the list"
+)]
 async fn plan_one(
     request: &Request,
     engine: &Engine,
@@ -274,7 +314,10 @@ async fn plan_one(
         lock: Lock::Skip,
         required_version: resolved.required_version.clone(),
     };
-    let observer = Silent { workspace: &workspace.name, watcher };
+    let observer = Silent {
+        workspace: &workspace.name,
+        watcher,
+    };
     let mut report = WorkspaceReport {
         name: workspace.name.clone(),
         environment: settings.environment.clone(),
@@ -299,14 +342,20 @@ async fn plan_one(
         }
     };
     report.took = saved.took.iter().map(|(_, took)| *took).sum();
-    let read = File::open(&saved.json).map_err(|error| chain(&error)).and_then(|file| {
-        // Nothing is compared with an earlier plan here: any key does.
-        let key = FingerprintKey::new([0; 32]);
-        plan::read_masked(BufReader::new(file), &key, &secrets).map_err(|error| chain(&error))
-    });
+    let read = File::open(&saved.json)
+        .map_err(|error| chain(&error))
+        .and_then(|file| {
+            // Nothing is compared with an earlier plan here: any key does.
+            let key = FingerprintKey::new([0; 32]);
+            plan::read_masked(BufReader::new(file), &key, &secrets).map_err(|error| chain(&error))
+        });
     match read {
         Ok((plan, redactor)) => {
-            report.warnings = saved.warnings.iter().map(|w| w.redacted(&redactor)).collect();
+            report.warnings = saved
+                .warnings
+                .iter()
+                .map(|w| w.redacted(&redactor))
+                .collect();
             let tool = format!("{} {}", engine.flavour(), plan.terraform_version);
             report.progress = crate::report::Progress::Planned(Box::new(plan));
             Ok((report, Some(tool)))
@@ -336,11 +385,16 @@ fn state_of(
     let kept = Places::new(&request.config.data_dir).state(repo, &resolved.workspace.name);
     if kept.is_file() {
         let copy = scratch.folder("s", index)?.join("terraform.tfstate");
-        std::fs::copy(&kept, &copy)
-            .map_err(|source| DryRunError::Folder { folder: kept.clone(), source })?;
+        std::fs::copy(&kept, &copy).map_err(|source| DryRunError::Folder {
+            folder: kept.clone(),
+            source,
+        })?;
         return Ok((engine::State::Local(copy), None));
     }
-    let here = scratch.copy.join(&resolved.workspace.path).join("terraform.tfstate");
+    let here = scratch
+        .copy
+        .join(&resolved.workspace.path)
+        .join("terraform.tfstate");
     let note = if here.is_file() {
         None
     } else {
@@ -364,8 +418,10 @@ fn environment(
         .and_then(|g| g.token_variable().map(str::to_owned))
         .into_iter()
         .collect();
-    let all: Vec<String> =
-        ["*", "TF_VAR_*", "TF_TOKEN_*", "TF_ENCRYPTION"].iter().map(ToString::to_string).collect();
+    let all: Vec<String> = ["*", "TF_VAR_*", "TF_TOKEN_*", "TF_ENCRYPTION"]
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -373,9 +429,12 @@ fn environment(
     let declared = engine::environment(patterns, variables.iter().cloned(), &never);
     let harmless = engine::environment(&[], variables.iter().cloned(), &never);
     let secret = env.iter().filter(|(name, _)| {
-        let injected = declared.iter().any(|(n, _)| n == name)
-            && harmless.iter().all(|(n, _)| n != name);
-        injected || TELLING.iter().any(|word| name.to_ascii_uppercase().contains(word))
+        let injected =
+            declared.iter().any(|(n, _)| n == name) && harmless.iter().all(|(n, _)| n != name);
+        injected
+            || TELLING
+                .iter()
+                .any(|word| name.to_ascii_uppercase().contains(word))
     });
     let redactor = Redactor::new(secret.map(|(_, value)| value.expose().to_owned()));
     (env, redactor)
@@ -398,4 +457,3 @@ impl Observer for Silent<'_> {
         self.watcher.progress(self.workspace, progress);
     }
 }
-

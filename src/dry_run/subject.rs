@@ -23,43 +23,72 @@ pub(super) struct Subject {
 pub(super) fn find_subject(request: &Request) -> Result<Subject, DryRunError> {
     let top = WorkTree::repo_root(&request.dir)?;
     let tree = WorkTree::open(&top)?;
-    let Base { tree: base_tree, commit: base, revision, head, remotes } =
-        WorkTree::base_tree(&top, request.base.as_deref())?;
+    let Base {
+        tree: base_tree,
+        commit: base,
+        revision,
+        head,
+        remotes,
+    } = WorkTree::base_tree(&top, request.base.as_deref())?;
     let mut notes = Vec::new();
-    let branch = revision.rsplit('/').next().and_then(|name| name.parse::<BranchName>().ok());
+    let branch = revision
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.parse::<BranchName>().ok());
     let declaration = match declared(request, &remotes, &top) {
         Some(declaration) => declaration,
         None => discovered(request, &tree, &remotes, &top, branch)?,
     };
     let now = modules::resolve(&tree, &declaration)?;
     let before = modules::resolve(&base_tree, &declaration)?;
-    if now.iter().chain(&before).all(|r| r.presence == Presence::Absent) {
+    if now
+        .iter()
+        .chain(&before)
+        .all(|r| r.presence == Presence::Absent)
+    {
         return Err(DryRunError::NoModules { folder: top });
     }
     let differs = touched(&before, &now);
     let mut removed = Vec::new();
     let chosen = if request.workspaces.is_empty() {
         removed.extend(
-            differs.iter().filter(|t| t.change == ModuleChange::Removed).map(|t| t.name.clone()),
+            differs
+                .iter()
+                .filter(|t| t.change == ModuleChange::Removed)
+                .map(|t| t.name.clone()),
         );
         let names: Vec<_> = differs
             .iter()
             .filter(|t| t.change != ModuleChange::Removed)
             .map(|t| &t.name)
             .collect();
-        now.iter().filter(|r| names.contains(&&r.workspace.name)).cloned().collect()
+        now.iter()
+            .filter(|r| names.contains(&&r.workspace.name))
+            .cloned()
+            .collect()
     } else {
         named(&request.workspaces, &now)?
     };
     if chosen.is_empty() && removed.is_empty() {
-        let all: Vec<_> = now.iter().map(|r| format!("`{}`", r.workspace.name)).collect();
+        let all: Vec<_> = now
+            .iter()
+            .map(|r| format!("`{}`", r.workspace.name))
+            .collect();
         notes.push(format!(
             "no workspace differs from `{revision}` at `{}`; `--workspace` plans one all the same ({})",
             base.short(),
             all.join(", ")
         ));
     }
-    Ok(Subject { tree, declaration, head, base, chosen, removed, notes })
+    Ok(Subject {
+        tree,
+        declaration,
+        head,
+        base,
+        chosen,
+        removed,
+        notes,
+    })
 }
 
 fn named(wanted: &[WorkspaceName], all: &[Resolved]) -> Result<Vec<Resolved>, DryRunError> {
@@ -83,12 +112,14 @@ fn declared(request: &Request, remotes: &[String], top: &std::path::Path) -> Opt
         .declarations
         .iter()
         .find(|declaration| match &declaration.address {
-            RepoAddress::GitHub { owner, name } => {
-                remotes.iter().any(|url| path_of(url).eq_ignore_ascii_case(&format!("{owner}/{name}")))
-            }
+            RepoAddress::GitHub { owner, name } => remotes
+                .iter()
+                .any(|url| path_of(url).eq_ignore_ascii_case(&format!("{owner}/{name}"))),
             RepoAddress::Git(url) => {
-                let same = |a: &str| a.trim_end_matches('/').trim_end_matches(".git")
-                    == url.trim_end_matches('/').trim_end_matches(".git");
+                let same = |a: &str| {
+                    a.trim_end_matches('/').trim_end_matches(".git")
+                        == url.trim_end_matches('/').trim_end_matches(".git")
+                };
                 remotes.iter().any(|remote| same(remote)) || same(&top.to_string_lossy())
             }
         })
@@ -111,11 +142,18 @@ fn discovered(
     top: &std::path::Path,
     branch: Option<BranchName>,
 ) -> Result<Declaration, DryRunError> {
-    let folder = || DryRunError::NoModules { folder: top.to_owned() };
-    if modules::discover_roots(tree)?.is_empty() && request.workspaces.is_empty() && remotes.is_empty() {
+    let folder = || DryRunError::NoModules {
+        folder: top.to_owned(),
+    };
+    if modules::discover_roots(tree)?.is_empty()
+        && request.workspaces.is_empty()
+        && remotes.is_empty()
+    {
         return Err(folder());
     }
-    let name = remotes.first().map_or_else(|| top.to_string_lossy().into_owned(), |url| path_of(url));
+    let name = remotes
+        .first()
+        .map_or_else(|| top.to_string_lossy().into_owned(), |url| path_of(url));
     Ok(Declaration {
         file: top.join("(discovered)"),
         repo: name.parse().map_err(|_| folder())?,

@@ -158,7 +158,15 @@ impl Action {
 impl std::fmt::Display for Counts {
     /// `2 to create, 1 to destroy`, or `no changes`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { create, update, replace, destroy, import, moved, forget } = *self;
+        let Self {
+            create,
+            update,
+            replace,
+            destroy,
+            import,
+            moved,
+            forget,
+        } = *self;
         let counted: Vec<String> = [
             (create, "create"),
             (update, "change"),
@@ -172,7 +180,11 @@ impl std::fmt::Display for Counts {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} to {word}"))
         .collect();
-        if counted.is_empty() { f.write_str("no changes") } else { f.write_str(&counted.join(", ")) }
+        if counted.is_empty() {
+            f.write_str("no changes")
+        } else {
+            f.write_str(&counted.join(", "))
+        }
     }
 }
 

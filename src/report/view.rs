@@ -135,6 +135,14 @@ pub(super) fn view(report: &ProposalReport, budget: &Budget, picked: &Picked) ->
         removed: removed(report, NAMES),
         notes: notes(report, budget.list),
         refusals: refusals(report, budget.list),
+        help: report
+            .help
+            .iter()
+            .map(|(form, meaning)| HelpView {
+                form: form.clone(),
+                meaning: meaning.clone(),
+            })
+            .collect(),
         again: again(report),
         head: report.head.short().to_owned(),
         base_branch: report.base_branch.to_string(),

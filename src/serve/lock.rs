@@ -44,7 +44,10 @@ impl DataDirLock {
     /// [`LockError::Taken`] where another daemon has it.
     pub fn take(folder: &Path) -> Result<Self, LockError> {
         let path = folder.join("daemon.lock");
-        let failed = |source| LockError::File { file: path.clone(), source };
+        let failed = |source| LockError::File {
+            file: path.clone(),
+            source,
+        };
         std::fs::create_dir_all(folder).map_err(failed)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -75,7 +78,10 @@ pub(super) fn read_or_make_key(file: &Path) -> std::io::Result<[u8; 32]> {
                 return bytes.try_into().map_err(|bytes: Vec<u8>| {
                     std::io::Error::new(
                         std::io::ErrorKind::InvalidData,
-                        format!("it holds {} bytes and not 32; move it away to have a new one made", bytes.len()),
+                        format!(
+                            "it holds {} bytes and not 32; move it away to have a new one made",
+                            bytes.len()
+                        ),
                     )
                 });
             }
@@ -86,7 +92,9 @@ pub(super) fn read_or_make_key(file: &Path) -> std::io::Result<[u8; 32]> {
         File::open("/dev/urandom")?.read_exact(&mut key)?;
         let folder = file.parent().unwrap_or(Path::new("."));
         // Whole or not at all: written aside, then put in place unless another process was first.
-        let mut aside = tempfile::Builder::new().prefix(".key").tempfile_in(folder)?;
+        let mut aside = tempfile::Builder::new()
+            .prefix(".key")
+            .tempfile_in(folder)?;
         aside.write_all(&key)?;
         aside.as_file().sync_all()?;
         match aside.persist_noclobber(file) {
@@ -108,7 +116,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = DataDirLock::take(folder.path()).unwrap();
         let error = DataDirLock::take(folder.path()).unwrap_err();
-        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        assert!(
+            error.to_string().contains(&std::process::id().to_string()),
+            "{error}"
+        );
         drop(first);
         DataDirLock::take(folder.path()).unwrap();
     }
@@ -119,7 +130,10 @@ mod tests {
         let file = folder.path().join("k");
         let key = read_or_make_key(&file).unwrap();
         assert_eq!(read_or_make_key(&file).unwrap(), key);
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         std::fs::write(&file, b"short").unwrap();
         assert!(read_or_make_key(&file).is_err());
     }

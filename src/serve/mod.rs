@@ -19,7 +19,7 @@ use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
-use crate::forge::github::{Auth, GitHub, SetupError, Settings as GitHubSettings};
+use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError};
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
 use crate::plan::FingerprintKey;
@@ -90,7 +90,10 @@ impl RemoteHeads for MirrorHeads {
         url: &str,
     ) -> Result<Vec<(String, CommitSha)>, Box<dyn std::error::Error + Send + Sync>> {
         let mirror = Mirror::open(&self.mirrors.join(crate::fleet::folder_name(repo.as_str())))?;
-        Ok(mirror.heads(&RemoteAddress { url: url.to_owned(), login: None })?)
+        Ok(mirror.heads(&RemoteAddress {
+            url: url.to_owned(),
+            login: None,
+        })?)
     }
 }
 
@@ -105,7 +108,10 @@ pub struct Forges {
 impl Forges {
     /// For commands that ask no forge anything.
     pub fn offline(config: &Config, declarations: &[Declaration]) -> Self {
-        Self { plain: Arc::new(plain(config, declarations)), github: None }
+        Self {
+            plain: Arc::new(plain(config, declarations)),
+            github: None,
+        }
     }
 
     /// Makes the clients that the declarations need.
@@ -114,21 +120,29 @@ impl Forges {
     ///
     /// Where credentials are missing.
     pub fn new(config: &Config, declarations: &[Declaration]) -> Result<Self, StartError> {
-        let on_github =
-            declarations.iter().any(|d| matches!(d.address, RepoAddress::GitHub { .. }));
+        let on_github = declarations
+            .iter()
+            .any(|d| matches!(d.address, RepoAddress::GitHub { .. }));
         let github = match &config.github {
             Some(settings) if on_github => {
                 let auth = match settings.read_credential()? {
                     GithubCredential::Token(token) => Auth::Token(token),
-                    GithubCredential::App { id, private_key } => {
-                        Auth::App { id, private_key_pem: private_key }
-                    }
+                    GithubCredential::App { id, private_key } => Auth::App {
+                        id,
+                        private_key_pem: private_key,
+                    },
                 };
-                Some(Arc::new(GitHub::new(GitHubSettings::new(settings.api_url.clone(), auth))?))
+                Some(Arc::new(GitHub::new(GitHubSettings::new(
+                    settings.api_url.clone(),
+                    auth,
+                ))?))
             }
             _ => None,
         };
-        Ok(Self { plain: Arc::new(plain(config, declarations)), github })
+        Ok(Self {
+            plain: Arc::new(plain(config, declarations)),
+            github,
+        })
     }
 
     /// The forge of a repository with that address.
@@ -170,7 +184,12 @@ pub fn open_fleet(
         let tracked = Tracked::new(declaration, forge, &mirrors);
         repositories.insert(tracked.repo().clone(), Arc::new(tracked));
     }
-    Ok(Arc::new(Fleet { config, store, repositories, key }))
+    Ok(Arc::new(Fleet {
+        config,
+        store,
+        repositories,
+        key,
+    }))
 }
 
 /// The key that digests of plans are made with: made at the first start, for this data folder only.
@@ -206,7 +225,9 @@ pub fn check_sandbox(config: &Config) -> Result<(), StartError> {
     match config.sandbox.level {
         Level::None => Ok(()),
         Level::Auto => {
-            warn!("This version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights");
+            warn!(
+                "This version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights"
+            );
             Ok(())
         }
         Level::Bubblewrap => Err(StartError::Sandbox("bubblewrap")),
@@ -214,10 +235,18 @@ pub fn check_sandbox(config: &Config) -> Result<(), StartError> {
     }
 }
 
+/// The environment of this process, as far as it is text.
+pub fn own_environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// The daemon, put together.
 pub struct Daemon {
     fleet: Arc<Fleet>,
     engine: Arc<Engine>,
+    environment: Vec<(String, String)>,
     /// Held for as long as the daemon lives.
     _lock: DataDirLock,
 }
@@ -228,12 +257,21 @@ impl Daemon {
     /// # Errors
     ///
     /// [`StartError`] says what is missing.
-    pub async fn new(fleet: Arc<Fleet>, engine: Arc<Engine>) -> Result<Self, StartError> {
+    pub async fn new(
+        fleet: Arc<Fleet>,
+        engine: Arc<Engine>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, StartError> {
         check_sandbox(&fleet.config)?;
         let lock = DataDirLock::take(&fleet.config.data_dir)?;
         let version = engine.version().await?;
         info!(engine = %version, repositories = fleet.repositories.len(), data_dir = %fleet.config.data_dir.display(), "Mainstay {} starts with {version}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { fleet, engine, _lock: lock })
+        Ok(Self {
+            fleet,
+            engine,
+            environment,
+            _lock: lock,
+        })
     }
 
     /// The repositories that are kept, and their record.
@@ -244,7 +282,11 @@ impl Daemon {
     /// Runs until `end` is cancelled, then ends in order: no new work, plans are dropped, applies
     /// get a grace and are then left to the next daemon, which takes them over.
     pub async fn run(self, end: CancelToken) {
-        let worker = Arc::new(Worker::new(Arc::clone(&self.fleet), Arc::clone(&self.engine)));
+        let worker = Arc::new(Worker::new(
+            Arc::clone(&self.fleet),
+            Arc::clone(&self.engine),
+            self.environment.clone(),
+        ));
         sweep_checkouts(&self.fleet, worker.places());
         let wake = Arc::new(Notify::new());
         let tellers = self.spawn_tellers();
@@ -264,7 +306,10 @@ impl Daemon {
         let mut version = 0;
         loop {
             if let Err(error) = scheduler.tick() {
-                error!("Looking at the record failed and is tried again: {}", chain(&error));
+                error!(
+                    "Looking at the record failed and is tried again: {}",
+                    chain(&error)
+                );
             }
             tellers.values().for_each(|wake| wake.notify_one());
             // What this process writes wakes it by itself; the rest shows in the file's version.
@@ -291,7 +336,10 @@ impl Daemon {
         for tracked in self.fleet.repositories.values() {
             // What is known by now is told; what cannot be is told by the next daemon.
             let last = tell::tell(&self.fleet, tracked);
-            if tokio::time::timeout(Duration::from_secs(10), last).await.is_err() {
+            if tokio::time::timeout(Duration::from_secs(10), last)
+                .await
+                .is_err()
+            {
                 warn!(repo = %tracked.repo(), "{} could not be told of everything before the end", tracked.repo());
             }
         }
@@ -315,13 +363,24 @@ impl Daemon {
             if scheduler.under_way() == 0 {
                 return;
             }
-            let grace = if applying > 0 { APPLY_GRACE } else { PLAN_GRACE };
+            let grace = if applying > 0 {
+                APPLY_GRACE
+            } else {
+                PLAN_GRACE
+            };
             let left = grace.saturating_sub(began.elapsed());
             if left.is_zero() {
-                warn!(applying, "{applying} applies go on without this daemon; the next one takes them over");
+                warn!(
+                    applying,
+                    "{applying} applies go on without this daemon; the next one takes them over"
+                );
                 return;
             }
-            info!(applying, "Ending: {} runs are still under way, {applying} of them apply", scheduler.under_way());
+            info!(
+                applying,
+                "Ending: {} runs are still under way, {applying} of them apply",
+                scheduler.under_way()
+            );
             let _ = tokio::time::timeout(left.min(PLAN_GRACE), endings.recv()).await;
         }
     }
@@ -367,15 +426,24 @@ fn drift_may_be_due(fleet: &Fleet) -> bool {
     fleet.repositories.values().any(|tracked| {
         let declared = tracked.declaration.workspaces.iter().map(|w| &w.settings);
         let found = tracked.declaration.discover.iter().map(|d| &d.settings);
-        declared.chain(found).any(|settings| settings.drift.is_some())
+        declared
+            .chain(found)
+            .any(|settings| settings.drift.is_some())
     })
 }
 
 /// Removes checkouts that a killed daemon left, except of runs whose Terraform may still need them.
 fn sweep_checkouts(fleet: &Fleet, places: &Places) {
-    let Ok(active) = fleet.store.active_runs() else { return };
-    let kept: Vec<String> = active.iter().map(|(run, _)| format!("run-{}-", run.id)).collect();
-    let Ok(entries) = std::fs::read_dir(places.checkouts()) else { return };
+    let Ok(active) = fleet.store.active_runs() else {
+        return;
+    };
+    let kept: Vec<String> = active
+        .iter()
+        .map(|(run, _)| format!("run-{}-", run.id))
+        .collect();
+    let Ok(entries) = std::fs::read_dir(places.checkouts()) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("run-") && !kept.iter().any(|prefix| name.starts_with(prefix)) {

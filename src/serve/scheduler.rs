@@ -40,7 +40,13 @@ impl Scheduler {
         worker: Arc<Worker>,
         ended: mpsc::UnboundedSender<RunId>,
     ) -> Self {
-        Self { fleet, worker, owner: Owner::this_process(), under_way: HashMap::new(), ended }
+        Self {
+            fleet,
+            worker,
+            owner: Owner::this_process(),
+            under_way: HashMap::new(),
+            ended,
+        }
     }
 
     /// Takes over the runs whose process is gone: a start is an ordinary look at what is.
@@ -80,7 +86,9 @@ impl Scheduler {
                     }
                     Action::Supersede { run, by } => {
                         info!(run.id = %run, "Run {run} is superseded by {by}");
-                        self.fleet.store.stop(run, &Event::Superseded { by }, now())?;
+                        self.fleet
+                            .store
+                            .stop(run, &Event::Superseded { by }, now())?;
                     }
                 }
             }

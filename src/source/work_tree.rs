@@ -498,8 +498,12 @@ fn near(repo: &Repository, revision: &str) -> Vec<String> {
 /// The addresses of the remotes, `origin` first.
 fn remotes(repo: &Repository) -> Vec<String> {
     let names = repo.remotes();
-    let mut names: Vec<&str> =
-        names.iter().flat_map(|names| names.iter()).flatten().flatten().collect();
+    let mut names: Vec<&str> = names
+        .iter()
+        .flat_map(|names| names.iter())
+        .flatten()
+        .flatten()
+        .collect();
     names.sort_by_key(|name| *name != "origin");
     names
         .into_iter()

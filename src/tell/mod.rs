@@ -82,7 +82,10 @@ pub enum Wanted {
 /// # Errors
 ///
 /// Where the record cannot be read or written; a forge that fails is no error here.
-pub async fn tell(fleet: &Arc<Fleet>, tracked: &Arc<Tracked>) -> Result<Option<Timestamp>, TellError> {
+pub async fn tell(
+    fleet: &Arc<Fleet>,
+    tracked: &Arc<Tracked>,
+) -> Result<Option<Timestamp>, TellError> {
     let (wishing, of) = (Arc::clone(fleet), Arc::clone(tracked));
     // Rendering a large plan takes a while, and the record is written: not on an async thread.
     tokio::task::spawn_blocking(move || want(&wishing, &of))
@@ -95,7 +98,11 @@ pub async fn tell(fleet: &Arc<Fleet>, tracked: &Arc<Tracked>) -> Result<Option<T
             continue;
         }
         let due = telling.retry_at.is_none_or(|at| at <= now());
-        let again = if due { show(fleet, tracked, &telling, &digest).await? } else { telling.retry_at };
+        let again = if due {
+            show(fleet, tracked, &telling, &digest).await?
+        } else {
+            telling.retry_at
+        };
         next = match (next, again) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -145,7 +152,9 @@ async fn show(
             if telling.error.as_deref() != Some(&text) {
                 warn!(repo = %repo, target = %telling.target, "Telling {repo} ({}) failed and is tried again: {text}", telling.target);
             }
-            fleet.store.telling_failed(repo, &telling.target, &text, retry_at)?;
+            fleet
+                .store
+                .telling_failed(repo, &telling.target, &text, retry_at)?;
             Ok(Some(retry_at))
         }
     }
@@ -173,13 +182,21 @@ async fn send(
     let repo = tracked.repo();
     match wanted {
         Wanted::Comment { issue: None, .. } => Ok(None),
-        Wanted::Comment { issue: Some(issue), marker, body } => {
+        Wanted::Comment {
+            issue: Some(issue),
+            marker,
+            body,
+        } => {
             let known = telling.remote_id.map(CommentId);
-            forge.upsert_comment(repo, issue, &marker, &body, known).await.map(|id| Some(id.0))
+            forge
+                .upsert_comment(repo, issue, &marker, &body, known)
+                .await
+                .map(|id| Some(id.0))
         }
-        Wanted::Status { commit, status } => {
-            forge.set_status(repo, &commit, &status).await.map(|()| None)
-        }
+        Wanted::Status { commit, status } => forge
+            .set_status(repo, &commit, &status)
+            .await
+            .map(|()| None),
         Wanted::Reactions { comment, reactions } => {
             match forge.react(repo, comment, &reactions).await {
                 // The comment was deleted: nobody waits for an answer.
@@ -189,7 +206,10 @@ async fn send(
         }
         Wanted::Issue { open: true, issue } => {
             let known = telling.remote_id.map(IssueNumber);
-            forge.upsert_issue(repo, &issue, known).await.map(|number| Some(number.0))
+            forge
+                .upsert_issue(repo, &issue, known)
+                .await
+                .map(|number| Some(number.0))
         }
         Wanted::Issue { open: false, issue } => match telling.remote_id {
             Some(number) => forge
@@ -208,7 +228,10 @@ mod tests {
     #[test]
     fn a_rate_limit_is_waited_for_and_not_guessed() {
         let until = now() + TimeDelta::minutes(40);
-        let error = ForgeError::RateLimited { service: "GitHub".into(), until };
+        let error = ForgeError::RateLimited {
+            service: "GitHub".into(),
+            until,
+        };
         assert!(wait_after(&error, 0) > TimeDelta::minutes(39));
     }
 

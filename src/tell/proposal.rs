@@ -57,9 +57,16 @@ pub(super) fn standing(
     let trust = proposal_facts(tracked, None, row.clone()).trust;
     let done = row.state == ProposalState::Merged
         || touched.iter().all(|touch| {
-            !matches!(progress(touch, trust, runs.get(&touch.name)), Progress::Waiting | Progress::Running(_))
+            !matches!(
+                progress(touch, trust, runs.get(&touch.name)),
+                Progress::Waiting | Progress::Running(_)
+            )
         });
-    Ok(Some(if done { Standing::Ready } else { Standing::Working }))
+    Ok(Some(if done {
+        Standing::Ready
+    } else {
+        Standing::Working
+    }))
 }
 
 /// What the comment on a proposal says.
@@ -83,15 +90,16 @@ pub fn proposal_report(
     let mut notes = Vec::new();
     match &row.consideration {
         Some(Consideration::Merges { base: of, .. }) => base = Some(of.clone()),
-        Some(Consideration::Conflicts { base: of, paths, .. }) => {
+        Some(Consideration::Conflicts {
+            base: of, paths, ..
+        }) => {
             base = Some(of.clone());
             conflict = Some(paths.clone());
         }
         Some(Consideration::Impossible { reason }) => notes.push(reason.clone()),
         None => {}
     }
-    let retargeted =
-        row.state == ProposalState::Open && &row.proposal.base_branch != branch;
+    let retargeted = row.state == ProposalState::Open && &row.proposal.base_branch != branch;
     let mut workspaces = Vec::new();
     let mut removed = Vec::new();
     for touch in row.touched() {
@@ -136,7 +144,9 @@ pub fn proposal_report(
     let old = refusals.len().saturating_sub(3);
     let standing = match (row.state, &row.merged_as) {
         _ if retargeted => report::Standing::Elsewhere,
-        (ProposalState::Merged, Some(commit)) => report::Standing::Merged { commit: commit.clone() },
+        (ProposalState::Merged, Some(commit)) => report::Standing::Merged {
+            commit: commit.clone(),
+        },
         (ProposalState::Open, _) => report::Standing::Open,
         (ProposalState::Closed | ProposalState::Merged, _) => report::Standing::Closed,
     };
@@ -161,8 +171,13 @@ pub fn proposal_report(
 
 /// What planned, as the newest plan names it.
 fn tool(runs: &BTreeMap<WorkspaceName, Run>) -> String {
-    let newest = runs.values().filter(|r| r.result.plan.is_some()).max_by_key(|r| r.id);
-    newest.and_then(|r| r.result.tool.clone()).unwrap_or_default()
+    let newest = runs
+        .values()
+        .filter(|r| r.result.plan.is_some())
+        .max_by_key(|r| r.id);
+    newest
+        .and_then(|r| r.result.tool.clone())
+        .unwrap_or_default()
 }
 
 /// One run as a report of its own: for whoever asks for that run.
@@ -183,7 +198,13 @@ pub fn run_report(
     let workspace = WorkspaceReport {
         progress,
         run: Some(run.id),
-        ..workspace(settings, &touch, Trust::May, Some(run), merge.then(|| after_merge(run)))
+        ..workspace(
+            settings,
+            &touch,
+            Trust::May,
+            Some(run),
+            merge.then(|| after_merge(run)),
+        )
     };
     ProposalReport {
         marker: String::new(),
@@ -201,7 +222,9 @@ pub fn run_report(
         refusals: Vec::new(),
         help: Vec::new(),
         standing: if merge {
-            report::Standing::Merged { commit: what.commit.clone() }
+            report::Standing::Merged {
+                commit: what.commit.clone(),
+            }
         } else {
             report::Standing::Open
         },
@@ -216,9 +239,9 @@ fn commands_of<'c>(
         ProposalKey::Pull(number) => Some(*number),
         ProposalKey::Branch(_) => None,
     };
-    commands.iter().filter(move |c| {
-        issue.is_some() && c.what.issue == issue && c.state != CommandState::New
-    })
+    commands
+        .iter()
+        .filter(move |c| issue.is_some() && c.what.issue == issue && c.state != CommandState::New)
 }
 
 /// For each workspace, the newest run of the proposal that was not superseded.
@@ -275,7 +298,9 @@ fn workspace(
         environment: settings.and_then(|s| s.environment.clone()),
         path: touch.path.clone(),
         progress,
-        warnings: current.map(|run| run.result.warnings.clone()).unwrap_or_default(),
+        warnings: current
+            .map(|run| run.result.warnings.clone())
+            .unwrap_or_default(),
         took: current.map_or(Duration::ZERO, |run| run.result.took),
         on_merge: match settings.map(|s| s.apply) {
             Some(ApplyMode::OnApproval) => OnMerge::HoldApproval,
@@ -296,7 +321,10 @@ fn after_merge_of(
     name: &WorkspaceName,
 ) -> Result<Option<AfterMerge>, StoreError> {
     let repo = tracked.repo();
-    if tracked.settings(name).is_none_or(|s| s.apply == ApplyMode::Never) {
+    if tracked
+        .settings(name)
+        .is_none_or(|s| s.apply == ApplyMode::Never)
+    {
         return Ok(None);
     }
     let Some(position) = fleet.store.base_position(repo, merged_as)? else {
@@ -311,7 +339,11 @@ fn after_merge_of(
     };
     let mut since = Vec::new();
     for run in fleet.store.runs(&filter)? {
-        if fleet.store.base_position(repo, &run.what.commit)?.is_some_and(|at| at >= position) {
+        if fleet
+            .store
+            .base_position(repo, &run.what.commit)?
+            .is_some_and(|at| at >= position)
+        {
             since.push(run);
         }
     }
@@ -326,14 +358,20 @@ fn after_merge_of(
 /// of that, or a later one that brought the workspace further.
 fn telling_run(since: &[Run]) -> Option<&Run> {
     let first = since.iter().find(|r| r.state != State::Superseded);
-    let Some(first) = first else { return since.last() };
+    let Some(first) = first else {
+        return since.last();
+    };
     let newest = since
         .iter()
         .rev()
         .find(|r| r.what.inputs == first.what.inputs && r.state != State::Superseded)
         .unwrap_or(first);
-    if matches!(newest.state, State::Failed | State::Cancelled | State::Interrupted)
-        && let Some(later) = since.iter().find(|r| r.id > newest.id && r.state == State::Applied)
+    if matches!(
+        newest.state,
+        State::Failed | State::Cancelled | State::Interrupted
+    ) && let Some(later) = since
+        .iter()
+        .find(|r| r.id > newest.id && r.state == State::Applied)
     {
         return Some(later);
     }

@@ -42,7 +42,9 @@ fn reactions(
     all: &mut Vec<(String, Wanted)>,
 ) -> Result<(), StoreError> {
     for command in commands {
-        let Some(comment) = command.what.comment else { continue };
+        let Some(comment) = command.what.comment else {
+            continue;
+        };
         let reactions = match command.state {
             CommandState::New => continue,
             CommandState::Accepted => vec![Reaction::Eyes],
@@ -52,10 +54,20 @@ fn reactions(
                 for run in &command.runs {
                     failed |= fleet.store.run(*run)?.state == State::Failed;
                 }
-                vec![Reaction::Eyes, if failed { Reaction::Confused } else { Reaction::Rocket }]
+                vec![
+                    Reaction::Eyes,
+                    if failed {
+                        Reaction::Confused
+                    } else {
+                        Reaction::Rocket
+                    },
+                ]
             }
         };
-        all.push((format!("reactions {comment}"), Wanted::Reactions { comment, reactions }));
+        all.push((
+            format!("reactions {comment}"),
+            Wanted::Reactions { comment, reactions },
+        ));
     }
     Ok(())
 }
@@ -77,7 +89,9 @@ fn proposals(
         let key = row.proposal.key.clone();
         let target = format!("comment {key}");
         let before = fleet.store.telling(tracked.repo(), &target)?;
-        let Some(standing) = proposal::standing(fleet, tracked, &row, commands)? else { continue };
+        let Some(standing) = proposal::standing(fleet, tracked, &row, commands)? else {
+            continue;
+        };
         // A reviewer is called once, when there is something to read. Edits call nobody.
         let speaks = match &standing {
             Standing::Ready | Standing::Answer => true,
@@ -94,7 +108,14 @@ fn proposals(
                 ProposalKey::Branch(_) => None,
             };
             let body = report::comment(&report)?;
-            all.push((target, Wanted::Comment { issue, marker: report.marker.clone(), body }));
+            all.push((
+                target,
+                Wanted::Comment {
+                    issue,
+                    marker: report.marker.clone(),
+                    body,
+                },
+            ));
         }
         if row.state == ProposalState::Open
             && row.proposal.base_branch == tracked.declaration.branch
@@ -103,11 +124,18 @@ fn proposals(
             let impossible = matches!(row.consideration, Some(Consideration::Impossible { .. }));
             let status = Status {
                 context: PLAN_STATUS.to_owned(),
-                state: if impossible { StatusState::Error } else { light(said.light) },
+                state: if impossible {
+                    StatusState::Error
+                } else {
+                    light(said.light)
+                },
                 description: said.description,
             };
             let commit = row.proposal.head.clone();
-            all.push((format!("status {commit} {PLAN_STATUS}"), Wanted::Status { commit, status }));
+            all.push((
+                format!("status {commit} {PLAN_STATUS}"),
+                Wanted::Status { commit, status },
+            ));
         }
     }
     Ok(())
@@ -144,19 +172,28 @@ fn apply_statuses(
     let mut runs = fleet.store.runs(&filter)?;
     runs.reverse();
     for commit in commits {
-        let names: BTreeSet<&WorkspaceName> =
-            runs.iter().filter(|r| r.what.commit == commit).map(|r| &r.what.workspace).collect();
+        let names: BTreeSet<&WorkspaceName> = runs
+            .iter()
+            .filter(|r| r.what.commit == commit)
+            .map(|r| &r.what.workspace)
+            .collect();
         if names.is_empty() {
             continue;
         }
-        let outcomes: Vec<_> = names.iter().map(|name| outcome(&runs, &commit, name)).collect();
+        let outcomes: Vec<_> = names
+            .iter()
+            .map(|name| outcome(&runs, &commit, name))
+            .collect();
         let (state, description) = summed_up(&commit, &names, &outcomes);
         let status = Status {
             context: APPLY_STATUS.to_owned(),
             state,
             description: short(&description),
         };
-        all.push((format!("status {commit} {APPLY_STATUS}"), Wanted::Status { commit, status }));
+        all.push((
+            format!("status {commit} {APPLY_STATUS}"),
+            Wanted::Status { commit, status },
+        ));
     }
     Ok(())
 }
@@ -167,9 +204,9 @@ fn outcome<'r>(runs: &'r [Run], commit: &CommitSha, name: &WorkspaceName) -> Out
     let Some(at) = of_workspace.iter().rposition(|r| &r.what.commit == commit) else {
         return Outcome::UnderWay;
     };
-    let follows = of_workspace[at..].iter().find(|r| {
-        !matches!(r.state, State::Superseded | State::Interrupted)
-    });
+    let follows = of_workspace[at..]
+        .iter()
+        .find(|r| !matches!(r.state, State::Superseded | State::Interrupted));
     match follows {
         None => Outcome::UnderWay,
         Some(run) => match run.state {
@@ -205,7 +242,10 @@ fn summed_up(
         return (StatusState::Pending, format!("applying: {under_way}"));
     }
     if !held.is_empty() {
-        return (StatusState::Pending, format!("held, a person must agree: {held}"));
+        return (
+            StatusState::Pending,
+            format!("held, a person must agree: {held}"),
+        );
     }
     let applied = named(|o| matches!(o, Outcome::Applied(_)));
     let with: BTreeSet<&str> = outcomes
@@ -216,7 +256,11 @@ fn summed_up(
         })
         .collect();
     let with = with.into_iter().collect::<Vec<_>>().join(", ");
-    let with = if with.is_empty() { with } else { format!(" with {with}") };
+    let with = if with.is_empty() {
+        with
+    } else {
+        format!(" with {with}")
+    };
     (StatusState::Success, format!("applied{with}: {applied}"))
 }
 
@@ -240,7 +284,9 @@ fn drift_issues(
     }
     for (name, run) in newest {
         let target = format!("issue drift {name}");
-        let Some(report) = drift_report(tracked, &run) else { continue };
+        let Some(report) = drift_report(tracked, &run) else {
+            continue;
+        };
         let open = report.plan.has_drift();
         if !open && fleet.store.telling(tracked.repo(), &target)?.is_none() {
             continue;
@@ -360,12 +406,18 @@ mod tests {
         assert_eq!(status(&runs, 'a').0, StatusState::Failure);
         runs[1].state = State::Applied;
         let (state, text) = status(&runs, 'a');
-        assert_eq!((state, text.as_str()), (StatusState::Success, "applied with bbbbbbb: network"));
+        assert_eq!(
+            (state, text.as_str()),
+            (StatusState::Success, "applied with bbbbbbb: network")
+        );
     }
 
     #[test]
     fn a_hold_is_never_green() {
-        assert_eq!(status(&[run(1, 'a', State::Held)], 'a').0, StatusState::Pending);
+        assert_eq!(
+            status(&[run(1, 'a', State::Held)], 'a').0,
+            StatusState::Pending
+        );
     }
 
     #[test]
@@ -378,6 +430,9 @@ mod tests {
 
     #[test]
     fn a_description_fits_githubs_limit() {
-        assert_eq!(short(&"ä".repeat(500)).chars().count(), STATUS_DESCRIPTION_LIMIT);
+        assert_eq!(
+            short(&"ä".repeat(500)).chars().count(),
+            STATUS_DESCRIPTION_LIMIT
+        );
     }
 }

@@ -71,11 +71,20 @@ pub(super) fn record(
 /// GitHub's times are whole seconds: the comment was written at the end of its second at the latest.
 fn written_at(comment: &Comment) -> Timestamp {
     let at = comment.updated_at.max(comment.created_at);
-    if at.timestamp_subsec_millis() == 0 { at + chrono::TimeDelta::milliseconds(999) } else { at }
+    if at.timestamp_subsec_millis() == 0 {
+        at + chrono::TimeDelta::milliseconds(999)
+    } else {
+        at
+    }
 }
 
 fn known_names(fleet: &Fleet, repo: &RepoName) -> Result<Vec<WorkspaceName>, StoreError> {
-    let mut names: Vec<_> = fleet.store.workspaces(repo)?.into_iter().map(|w| w.name).collect();
+    let mut names: Vec<_> = fleet
+        .store
+        .workspaces(repo)?
+        .into_iter()
+        .map(|w| w.name)
+        .collect();
     for row in fleet.store.proposals(repo)? {
         names.extend(row.touched().iter().map(|t| t.name.clone()));
     }
@@ -102,7 +111,10 @@ fn place(fleet: &Fleet, repo: &RepoName, issue: IssueNumber) -> Result<Place, St
             continue;
         }
         let named = |prefix: &str| {
-            telling.target.strip_prefix(prefix).and_then(|name| name.parse::<WorkspaceName>().ok())
+            telling
+                .target
+                .strip_prefix(prefix)
+                .and_then(|name| name.parse::<WorkspaceName>().ok())
         };
         if let Some(name) = named("issue drift ") {
             return Ok(Place::Drift(name));
@@ -133,7 +145,9 @@ pub(super) async fn carry_out(fleet: &Fleet, tracked: &Tracked) -> Result<(), Wa
                     done &= state.is_end() || state == State::Held;
                 }
                 if done {
-                    fleet.store.set_command(command.id, CommandState::Done, None, &command.runs)?;
+                    fleet
+                        .store
+                        .set_command(command.id, CommandState::Done, None, &command.runs)?;
                 }
             }
             CommandState::Done | CommandState::Refused => {}
@@ -146,7 +160,9 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
     let what = &command.what;
     let refuse = |reason: &str| {
         info!(repo = %what.repo, author = %what.author, "Refused `{}` of {}: {reason}", what.line, what.author);
-        fleet.store.set_command(command.id, CommandState::Refused, Some(reason), &[])
+        fleet
+            .store
+            .set_command(command.id, CommandState::Refused, Some(reason), &[])
     };
     if what.comment.is_some() {
         let permission = match tracked.forge.may_write(tracked.repo(), &what.author).await {
@@ -171,7 +187,11 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
         }
     };
     let facts = fleet.facts(tracked)?;
-    let asked = Asked { by: &what.author, at: what.written_at, head: what.head.as_ref() };
+    let asked = Asked {
+        by: &what.author,
+        at: what.written_at,
+        head: what.head.as_ref(),
+    };
     let concern = concern(fleet, tracked, what.issue)?;
     match decide::effects(&request, &asked, &concern.subject(), &facts) {
         Err(refusal) => refuse(&refusal.0)?,
@@ -180,7 +200,11 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
             for effect in &effects {
                 runs.extend(take_effect(fleet, &facts, effect, &what.author)?);
             }
-            let state = if runs.is_empty() { CommandState::Done } else { CommandState::Accepted };
+            let state = if runs.is_empty() {
+                CommandState::Done
+            } else {
+                CommandState::Accepted
+            };
             info!(repo = %what.repo, author = %what.author, "Carrying out `{}` of {}", what.line, what.author);
             fleet.store.set_command(command.id, state, None, &runs)?;
         }
@@ -215,7 +239,9 @@ fn concern(
     issue: Option<IssueNumber>,
 ) -> Result<Concern, StoreError> {
     let repo = tracked.repo();
-    let Some(issue) = issue else { return Ok(Concern::Machine) };
+    let Some(issue) = issue else {
+        return Ok(Concern::Machine);
+    };
     Ok(match place(fleet, repo, issue)? {
         Place::Drift(name) => Concern::Drift(name),
         Place::Hold(name) => Concern::Hold(name),
@@ -255,7 +281,13 @@ fn take_effect(
                     && (order.purpose != Purpose::Propose || r.proposal == order.proposal)
             });
             for run in same {
-                store.stop(run.id, &Event::Superseded { by: format!("the command of {by}") }, at)?;
+                store.stop(
+                    run.id,
+                    &Event::Superseded {
+                        by: format!("the command of {by}"),
+                    },
+                    at,
+                )?;
             }
             store.add_run(order, at).map(Some)
         }

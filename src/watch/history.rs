@@ -12,10 +12,10 @@ use crate::decide::{
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
 use crate::forge::{Look, Speaks};
-use crate::id::{CommitSha, ObjectId, ProposalKey};
+use crate::id::{CommitSha, ObjectId, ProposalKey, WorkspaceName};
 use crate::modules::{self, Resolved};
 use crate::run::{NewRun, Purpose, Trigger};
-use crate::source::{Ancestry, Heads, Merge, Mirror, RemoteAddress, SourceError};
+use crate::source::{Ancestry, Heads, Merge, Mirror, Remedy, RemoteAddress, SourceError};
 use crate::store::{BaseMove, ProposalState};
 use crate::workspace::ApplyMode;
 
@@ -32,7 +32,12 @@ pub(super) fn fetch_missing(
 ) -> Result<(), SourceError> {
     let branch = &tracked.declaration.branch;
     let ours = || look.open.iter().filter(|p| &p.base_branch == branch);
-    if look.base.iter().chain(ours().map(|p| &p.head)).any(|commit| !mirror.has(commit)) {
+    if look
+        .base
+        .iter()
+        .chain(ours().map(|p| &p.head))
+        .any(|commit| !mirror.has(commit))
+    {
         let names: BTreeSet<String> = ours()
             .map(|p| match &p.key {
                 ProposalKey::Pull(number) => number.to_string(),
@@ -50,16 +55,23 @@ pub(super) fn base_move(
     before: Option<&CommitSha>,
     head: &CommitSha,
 ) -> Result<BaseMove, SourceError> {
-    let Some(before) = before else { return Ok(BaseMove::First) };
+    let Some(before) = before else {
+        return Ok(BaseMove::First);
+    };
     if before == head {
         return Ok(BaseMove::Same);
     }
     // What the mirror does not have any more cannot be an ancestor of what it has.
     if !mirror.has(before) || mirror.ancestry(before, head)? == Ancestry::Apart {
-        return Ok(BaseMove::Rewound { from: before.clone() });
+        return Ok(BaseMove::Rewound {
+            from: before.clone(),
+        });
     }
-    let mut commits: Vec<CommitSha> =
-        mirror.commits_between(before, head)?.into_iter().map(|c| c.sha).collect();
+    let mut commits: Vec<CommitSha> = mirror
+        .commits_between(before, head)?
+        .into_iter()
+        .map(|c| c.sha)
+        .collect();
     if commits.last() != Some(head) {
         commits.push(head.clone());
     }
@@ -123,7 +135,11 @@ pub(super) fn conclude(
         if let BaseMove::Forward(commits) = base_move {
             pass_over(fleet, tracked, mirror, commits, at)?;
         }
-        let view = View { commit: base.clone(), tree: base_tree.clone(), workspaces: viewed(&at_base) };
+        let view = View {
+            commit: base.clone(),
+            tree: base_tree.clone(),
+            workspaces: viewed(&at_base),
+        };
         fleet.store.set_view(repo, &key, &view)?;
     }
     for row in fleet.store.proposals(repo)? {
@@ -140,7 +156,9 @@ pub(super) fn conclude(
             repo = %repo, proposal = %proposal.key, head = %proposal.head,
             "{} of {repo} at {} touches {}", proposal.key, proposal.head.short(), touched_names(&consideration)
         );
-        fleet.store.set_consideration(repo, &proposal.key, &key, &consideration)?;
+        fleet
+            .store
+            .set_consideration(repo, &proposal.key, &key, &consideration)?;
     }
     Ok(())
 }
@@ -160,27 +178,43 @@ fn consider(
             // What it would touch cannot be seen in a merge that is none: its own side tells.
             let side = |commit: &CommitSha| -> Result<_, WatchError> {
                 let tree = mirror.tree_of(commit)?;
-                Ok(modules::resolve(&mirror.tree(&tree)?, &tracked.declaration)?)
+                Ok(modules::resolve(
+                    &mirror.tree(&tree)?,
+                    &tracked.declaration,
+                )?)
             };
             let touched = match mirror.merge_base(base, head)? {
                 Some(fork_point) => touched(&side(&fork_point)?, &side(head)?),
                 None => touched(at_base, &side(head)?),
             };
-            return Ok(Consideration::Conflicts { base: base.clone(), paths, touched });
+            return Ok(Consideration::Conflicts {
+                base: base.clone(),
+                paths,
+                touched,
+            });
         }
-        Err(error @ (SourceError::Unrelated { .. } | SourceError::NoSuchCommit { .. })) => {
-            return Ok(Consideration::Impossible { reason: chain(&error) });
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => return hostile(error),
     };
     if &tree == base_tree {
         let contained = Contained::Yes;
-        return Ok(Consideration::Merges { base: base.clone(), tree, touched: Vec::new(), contained });
+        return Ok(Consideration::Merges {
+            base: base.clone(),
+            tree,
+            touched: Vec::new(),
+            contained,
+        });
     }
-    let merged = match modules::resolve(&mirror.tree(&tree)?, &tracked.declaration) {
+    let files = match mirror.tree(&tree) {
+        Ok(files) => files,
+        Err(error) => return hostile(error),
+    };
+    let merged = match modules::resolve(&files, &tracked.declaration) {
         Ok(merged) => merged,
-        // A hostile tree fails its own proposal and nothing else.
-        Err(error) => return Ok(Consideration::Impossible { reason: chain(&error) }),
+        Err(error) => {
+            return Ok(Consideration::Impossible {
+                reason: chain(&error),
+            });
+        }
     };
     Ok(Consideration::Merges {
         base: base.clone(),
@@ -190,15 +224,28 @@ fn consider(
     })
 }
 
+/// What a hostile commit does fails its own proposal and nothing else.
+fn hostile(error: SourceError) -> Result<Consideration, WatchError> {
+    match error.remedy() {
+        Remedy::ChangeCommit => Ok(Consideration::Impossible {
+            reason: chain(&error),
+        }),
+        Remedy::Retry | Remedy::AskHuman | Remedy::Renew => Err(error.into()),
+    }
+}
+
 /// The workspaces whose files differ between two trees.
 pub fn touched(before: &[Resolved], after: &[Resolved]) -> Vec<Touched> {
-    let find = |side: &[Resolved], name| {
+    let find = |side: &[Resolved], name: &WorkspaceName| {
         side.iter()
             .find(|r| &r.workspace.name == name && r.presence == modules::Presence::Present)
             .map(|r| (r.workspace.path.clone(), r.inputs.clone()))
     };
-    let names: BTreeSet<_> =
-        before.iter().chain(after).map(|r| r.workspace.name.clone()).collect();
+    let names: BTreeSet<_> = before
+        .iter()
+        .chain(after)
+        .map(|r| r.workspace.name.clone())
+        .collect();
     names
         .into_iter()
         .filter_map(|name| {
@@ -210,7 +257,12 @@ pub fn touched(before: &[Resolved], after: &[Resolved]) -> Vec<Touched> {
                 }
                 _ => return None,
             };
-            Some(Touched { name, path, inputs, change })
+            Some(Touched {
+                name,
+                path,
+                inputs,
+                change,
+            })
         })
         .collect()
 }
@@ -238,13 +290,22 @@ fn pass_over(
     commits: &[CommitSha],
     at: Timestamp,
 ) -> Result<(), WatchError> {
-    let Some((head, between)) = commits.split_last() else { return Ok(()) };
+    let Some((head, between)) = commits.split_last() else {
+        return Ok(());
+    };
     let recent = between.len().saturating_sub(INTERMEDIATE_COMMITS);
-    let Some(first) = between.get(recent) else { return Ok(()) };
-    let Some(before) = mirror.info(first)?.parents.first().cloned() else { return Ok(()) };
+    let Some(first) = between.get(recent) else {
+        return Ok(());
+    };
+    let Some(before) = mirror.info(first)?.parents.first().cloned() else {
+        return Ok(());
+    };
     let resolve = |commit: &CommitSha| -> Result<_, WatchError> {
         let tree = mirror.tree_of(commit)?;
-        Ok((modules::resolve(&mirror.tree(&tree)?, &tracked.declaration)?, tree))
+        Ok((
+            modules::resolve(&mirror.tree(&tree)?, &tracked.declaration)?,
+            tree,
+        ))
     };
     let (mut last, _) = resolve(&before)?;
     for commit in &between[recent..] {

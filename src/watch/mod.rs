@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 
 use crate::clock::{Timestamp, now};
-use crate::fault::chain;
 use crate::decide::Consideration;
+use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
 use crate::forge::{Fate, Forge, ForgeError, Look, Speaks};
 use crate::id::{ProposalKey, RepoName};
@@ -61,7 +61,10 @@ pub struct Watch {
 impl Watch {
     /// Watches the repositories of `fleet`.
     pub fn new(fleet: Arc<Fleet>) -> Self {
-        Self { fleet, seen: Mutex::default() }
+        Self {
+            fleet,
+            seen: Mutex::default(),
+        }
     }
 
     /// Looks at every repository once.
@@ -115,7 +118,10 @@ impl Watch {
     }
 
     fn forget(&self, repo: &RepoName) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(repo);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(repo);
     }
 
     async fn take_in(&self, tracked: &Arc<Tracked>, look: Arc<Look>) -> Result<(), WatchError> {
@@ -151,12 +157,17 @@ impl Watch {
         let repo = tracked.repo();
         let branch = &tracked.declaration.branch;
         let Some(base) = look.base.clone() else {
-            return Err(WatchError::NoBranch { branch: branch.to_string() });
+            return Err(WatchError::NoBranch {
+                branch: branch.to_string(),
+            });
         };
         let recorded = self.fleet.store.repository(repo)?;
         let rows = self.fleet.store.proposals(repo)?;
         let remote = tracked.forge.remote(repo).await?;
-        let address = RemoteAddress { url: remote.url, login: remote.login };
+        let address = RemoteAddress {
+            url: remote.url,
+            login: remote.login,
+        };
         let proposal_refs = remote.proposal_refs;
         let before = recorded.as_ref().and_then(|r| r.base.clone());
 
@@ -177,11 +188,12 @@ impl Watch {
         // A branch that the base has all of proposes nothing, and one for another base is not ours
         // unless it was before.
         look.open.retain(|p| {
-            !contained.contains_key(&p.key)
-                && (&p.base_branch == branch || known.contains(&p.key))
+            !contained.contains_key(&p.key) && (&p.base_branch == branch || known.contains(&p.key))
         });
         let fates = self.fates(tracked, &look, &rows, &contained).await?;
-        self.fleet.store.looked(repo, &look, &base_move, &fates, at)?;
+        self.fleet
+            .store
+            .looked(repo, &look, &base_move, &fates, at)?;
         match &base_move {
             BaseMove::First => {
                 info!(repo = %repo, commit = %base, "Looked at {repo} for the first time: {branch} is at {}", base.short());
@@ -265,9 +277,11 @@ impl Watch {
 fn touched_names(consideration: &Consideration) -> String {
     match consideration {
         Consideration::Merges { touched, .. } if touched.is_empty() => "no workspace".to_owned(),
-        Consideration::Merges { touched, .. } => {
-            touched.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")
-        }
+        Consideration::Merges { touched, .. } => touched
+            .iter()
+            .map(|t| t.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
         Consideration::Conflicts { paths, .. } => {
             format!("nothing yet: it conflicts in {} files", paths.len())
         }

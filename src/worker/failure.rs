@@ -14,7 +14,10 @@ pub(super) fn of_checkout(error: &str) -> Failure {
     Failure {
         step: "checkout".to_owned(),
         summary: error.to_owned(),
-        advice: Some("the repository is looked at again by itself; `mainstay plan` tries this again".to_owned()),
+        advice: Some(
+            "the repository is looked at again by itself; `mainstay plan` tries this again"
+                .to_owned(),
+        ),
         ..Failure::default()
     }
 }
@@ -24,7 +27,10 @@ pub(super) fn of_reading(error: &str) -> Failure {
     Failure {
         step: "show".to_owned(),
         summary: error.to_owned(),
-        advice: Some("nothing was applied; check that the engine's version is one that Mainstay knows".to_owned()),
+        advice: Some(
+            "nothing was applied; check that the engine's version is one that Mainstay knows"
+                .to_owned(),
+        ),
         ..Failure::default()
     }
 }
@@ -41,9 +47,15 @@ pub(super) fn of_errored_plan() -> Failure {
 /// What the engine says failed, with what `redactor` knows as secret masked.
 pub fn of_engine(error: &EngineError, redactor: &Redactor) -> Failure {
     Failure {
-        step: error.step().map_or_else(|| "plan".to_owned(), |step| step.to_string()),
+        step: error
+            .step()
+            .map_or_else(|| "plan".to_owned(), |step| step.to_string()),
         summary: redactor.redact(&chain(error)).into_owned(),
-        diagnostics: error.diagnostics().iter().map(|d| d.redacted(redactor)).collect(),
+        diagnostics: error
+            .diagnostics()
+            .iter()
+            .map(|d| d.redacted(redactor))
+            .collect(),
         tail: redactor.redact(error.tail()).into_owned(),
         advice: Some(redactor.redact(&error.advice()).into_owned()).filter(|a| !a.is_empty()),
     }
@@ -51,7 +63,9 @@ pub fn of_engine(error: &EngineError, redactor: &Redactor) -> Failure {
 
 /// How far an apply came that did not succeed.
 pub(super) fn parts(error: &EngineError) -> Option<AppliedParts> {
-    let EngineError::ApplyFailed(failed) = error else { return None };
+    let EngineError::ApplyFailed(failed) = error else {
+        return None;
+    };
     let with = |outcome| failed.with(outcome).map(str::to_owned).collect::<Vec<_>>();
     Some(AppliedParts {
         done: with(ApplyOutcome::Done),

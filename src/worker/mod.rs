@@ -23,8 +23,8 @@ use crate::clock::now;
 use crate::decide::{Next, Review, after_plan};
 use crate::engine::supervise::Exit;
 use crate::engine::{
-    self, ApplyEnd, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused, PlanMode, Progress,
-    SavedPlan, StepEnd, StepStart, Stop, environment,
+    self, ApplyEnd, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused,
+    PlanMode, Progress, SavedPlan, StepEnd, StepStart, Stop, environment,
 };
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
@@ -113,7 +113,9 @@ enum Outcome {
 
 impl Worker {
     /// A worker for the repositories of `fleet`.
-    pub fn new(fleet: Arc<Fleet>, engine: Arc<Engine>) -> Self {
+    ///
+    /// `environment` is what runs are given a part of: the process's own, mostly.
+    pub fn new(fleet: Arc<Fleet>, engine: Arc<Engine>, environment: Vec<(String, String)>) -> Self {
         let places = Places::new(&fleet.config.data_dir);
         let never = fleet
             .config
@@ -122,7 +124,13 @@ impl Worker {
             .and_then(|g| g.token_variable().map(str::to_owned))
             .into_iter()
             .collect();
-        Self { fleet, engine, places, environment: std::env::vars().collect(), never }
+        Self {
+            fleet,
+            engine,
+            places,
+            environment,
+            never,
+        }
     }
 
     /// The folders that runs use.
@@ -145,20 +153,37 @@ impl Worker {
         let failed = |source| WorkError::Store { run: id, source };
         let run = store.run(id).map_err(failed)?;
         let began = Instant::now();
-        let label = format!("{} of {} at {}", run.what.workspace, run.what.repo, run.what.commit.short());
+        let label = format!(
+            "{} of {} at {}",
+            run.what.workspace,
+            run.what.repo,
+            run.what.commit.short()
+        );
         info!(run.id = %id, workspace = %run.what.workspace, purpose = %run.what.purpose, "Run {id} begins: {} {label}", run.what.purpose);
         let mut ready = match self.prepare(run).await {
             Ok(ready) => ready,
             Err(error) => {
                 let failure = failure::of_checkout(&chain(&error));
-                return self.record(id, Outcome::Failed(Box::new(failure), None)).map_err(failed);
+                return self
+                    .record(id, Outcome::Failed(Box::new(failure), None))
+                    .map_err(failed);
             }
         };
         store
-            .happened(id, &Event::CheckedOut, now(), |result| result.notes.clone_from(&ready.notes))
+            .happened(id, &Event::CheckedOut, now(), |result| {
+                result.notes.clone_from(&ready.notes)
+            })
             .map_err(failed)?;
-        let observer = Recorder { fleet: &self.fleet, run: id, open: std::sync::Mutex::default(), progress };
-        let outcome = self.plan_and_apply(&mut ready, &observer, cancel).await.map_err(failed)?;
+        let observer = Recorder {
+            fleet: &self.fleet,
+            run: id,
+            open: std::sync::Mutex::default(),
+            progress,
+        };
+        let outcome = self
+            .plan_and_apply(&mut ready, &observer, cancel)
+            .await
+            .map_err(failed)?;
         let state = self.record(id, outcome).map_err(failed)?;
         let duration_ms = began.elapsed().as_millis();
         info!(run.id = %id, state = %state, duration_ms, "Run {id} is {state}: {label}");
@@ -177,7 +202,9 @@ impl Worker {
             }
             Outcome::Failed(failure, parts) => {
                 warn!(run.id = %id, step = %failure.step, "Run {id} failed: {}", failure.summary);
-                let event = Event::StepFailed { summary: failure.summary.clone() };
+                let event = Event::StepFailed {
+                    summary: failure.summary.clone(),
+                };
                 store.happened(id, &event, now(), |result| {
                     result.failure = Some(*failure);
                     result.applied = parts;
@@ -224,7 +251,11 @@ impl Worker {
             .collect();
         let errored = plan.errored;
         store.amend(id, |result| {
-            result.tool = Some(format!("{} {}", self.engine.flavour(), plan.terraform_version));
+            result.tool = Some(format!(
+                "{} {}",
+                self.engine.flavour(),
+                plan.terraform_version
+            ));
             result.plan = Some(plan.clone());
             result.warnings = warnings;
             result.took = took;
@@ -239,8 +270,13 @@ impl Worker {
         let rewound = row.and_then(|row| row.rewound);
         let review = self.review(ready)?;
         let approval = ready.run.result.approval.clone();
-        let next =
-            after_plan(&plan, &ready.settings, &review, approval.as_ref(), rewound.as_deref());
+        let next = after_plan(
+            &plan,
+            &ready.settings,
+            &review,
+            approval.as_ref(),
+            rewound.as_deref(),
+        );
         match next {
             Next::Nothing => Ok(Outcome::Event(Event::NothingToApply)),
             Next::Hold(reason) => {
@@ -251,7 +287,10 @@ impl Worker {
                 })?;
                 Ok(Outcome::Event(Event::HeldBack { reason }))
             }
-            Next::Apply => self.apply(ready, saved, observer, cancel, &redactor, took).await,
+            Next::Apply => {
+                self.apply(ready, saved, observer, cancel, &redactor, took)
+                    .await
+            }
         }
     }
 
@@ -276,7 +315,9 @@ impl Worker {
                 let took: Duration = applied.took.iter().map(|(_, took)| *took).sum();
                 store.amend(id, |result| {
                     result.took = planned_for + took;
-                    result.warnings.extend(applied.warnings.iter().map(|w| w.redacted(redactor)));
+                    result
+                        .warnings
+                        .extend(applied.warnings.iter().map(|w| w.redacted(redactor)));
                 })?;
                 Ok(Outcome::Event(Event::ApplyDone))
             }
@@ -305,7 +346,11 @@ impl Worker {
 
     /// Whether an apply ended because a person asked it to.
     fn was_stopped(&self, id: RunId, error: &EngineError) -> bool {
-        let asked = self.fleet.store.run(id).is_ok_and(|run| run.result.stop.is_some());
+        let asked = self
+            .fleet
+            .store
+            .run(id)
+            .is_ok_and(|run| run.result.stop.is_some());
         asked
             && matches!(error, EngineError::ApplyFailed(failed)
                 if failed.end == ApplyEnd::Stopped(Stop::Cancelled))
@@ -316,10 +361,14 @@ impl Worker {
     fn review(&self, ready: &Ready) -> Result<Review, StoreError> {
         let what = &ready.run.what;
         let mut review = Review::default();
-        let Some(tracked) = self.fleet.tracked(&what.repo) else { return Ok(review) };
+        let Some(tracked) = self.fleet.tracked(&what.repo) else {
+            return Ok(review);
+        };
         let facts = self.fleet.facts(tracked)?;
         for merged in crate::decide::merged_since(&facts, &what.workspace) {
-            let Some(row) = self.fleet.store.proposal(&what.repo, &merged.key)? else { continue };
+            let Some(row) = self.fleet.store.proposal(&what.repo, &merged.key)? else {
+                continue;
+            };
             let Some(touch) = row.touched().iter().find(|t| t.name == what.workspace) else {
                 continue;
             };
@@ -330,11 +379,16 @@ impl Worker {
                 purpose: Some(Purpose::Propose),
                 limit: 50,
             };
-            let seen = self.fleet.store.runs(&filter)?.into_iter().find(|run| {
-                run.state == State::Planned && run.what.inputs == touch.inputs
-            });
+            let seen = self
+                .fleet
+                .store
+                .runs(&filter)?
+                .into_iter()
+                .find(|run| run.state == State::Planned && run.what.inputs == touch.inputs);
             if let Some(plan) = seen.and_then(|run| run.result.plan) {
-                review.changes.extend(plan.changes.into_iter().map(|c| c.digest));
+                review
+                    .changes
+                    .extend(plan.changes.into_iter().map(|c| c.digest));
             }
         }
         Ok(review)
@@ -344,14 +398,23 @@ impl Worker {
         let what = &run.what;
         let undeclared = || PrepareError::Undeclared(what.repo.to_string());
         let tracked = Arc::clone(self.fleet.tracked(&what.repo).ok_or_else(undeclared)?);
-        let settings = tracked.settings(&what.workspace).ok_or_else(undeclared)?.clone();
+        let settings = tracked
+            .settings(&what.workspace)
+            .ok_or_else(undeclared)?
+            .clone();
         let folder = self.places.checkouts();
         let (name, tree) = (what.workspace.clone(), what.tree.clone());
         let prefix = format!("run-{}-", run.id);
         let (resolved, checkout) = tokio::task::spawn_blocking(move || {
-            let make = |source| PrepareError::Folder { folder: folder.clone(), source };
+            let make = |source| PrepareError::Folder {
+                folder: folder.clone(),
+                source,
+            };
             std::fs::create_dir_all(&folder).map_err(make)?;
-            let checkout = tempfile::Builder::new().prefix(&prefix).tempdir_in(&folder).map_err(make)?;
+            let checkout = tempfile::Builder::new()
+                .prefix(&prefix)
+                .tempdir_in(&folder)
+                .map_err(make)?;
             let resolved = check_out(&tracked, &name, &tree, checkout.path())?;
             Ok::<_, PrepareError>((resolved, checkout))
         })
@@ -363,7 +426,10 @@ impl Worker {
         let work_dir = self
             .places
             .next_attempt(run.id)
-            .map_err(|source| PrepareError::Folder { folder: self.places.run(run.id), source })?;
+            .map_err(|source| PrepareError::Folder {
+                folder: self.places.run(run.id),
+                source,
+            })?;
         let patterns = match what.purpose {
             Purpose::Merge => &settings.env.apply,
             Purpose::Propose | Purpose::Drift => &settings.env.plan,
@@ -382,11 +448,17 @@ impl Worker {
         let tmp_dir = tempfile::Builder::new()
             .prefix("mst-")
             .tempdir()
-            .map_err(|source| PrepareError::Folder { folder: std::env::temp_dir(), source })?;
+            .map_err(|source| PrepareError::Folder {
+                folder: std::env::temp_dir(),
+                source,
+            })?;
         let mut notes = Vec::new();
         let state = match resolved.backend {
             Backend::None => {
-                notes.push("the state is kept by Mainstay, since the configuration names no backend".to_owned());
+                notes.push(
+                    "the state is kept by Mainstay, since the configuration names no backend"
+                        .to_owned(),
+                );
                 engine::State::Local(self.places.state(&what.repo, &what.workspace))
             }
             _ => engine::State::Backend,
@@ -438,7 +510,9 @@ fn check_out(
         .find(|r| &r.workspace.name == name)
         .ok_or(PrepareError::NoWorkspace)?;
     if resolved.presence == Presence::Absent {
-        return Err(PrepareError::NoConfiguration { folder: resolved.workspace.path });
+        return Err(PrepareError::NoConfiguration {
+            folder: resolved.workspace.path,
+        });
     }
     mirror.checkout(tree, Some(&resolved.files), into)?;
     Ok(resolved)
@@ -478,12 +552,20 @@ struct Recorder<'w> {
 impl<'w> Recorder<'w> {
     /// One that nobody watches.
     fn silent(fleet: &'w Fleet, run: RunId) -> Self {
-        Self { fleet, run, open: std::sync::Mutex::default(), progress: &|_| {} }
+        Self {
+            fleet,
+            run,
+            open: std::sync::Mutex::default(),
+            progress: &|_| {},
+        }
     }
 
     /// Goes on with a step that is recorded already.
     fn resume(&self, step: i64) {
-        *self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(step);
+        *self
+            .open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(step);
     }
 }
 
@@ -495,12 +577,19 @@ impl Observer for Recorder<'_> {
             .store
             .step_starts(self.run, &start.step.to_string(), &value, now())
             .map_err(|e| ObserverRefused(Box::new(e)))?;
-        *self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(id);
+        *self
+            .open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(id);
         Ok(())
     }
 
     fn after(&self, end: &StepEnd) {
-        let open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let open = self
+            .open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         let Some(id) = open else { return };
         if let Err(error) = self.fleet.store.step_ended(id, &outcome(end), now()) {
             warn!(run.id = %self.run, "Recording the end of a step of run {} failed: {}", self.run, chain(&error));
@@ -511,4 +600,3 @@ impl Observer for Recorder<'_> {
         (self.progress)(progress);
     }
 }
-

@@ -17,7 +17,10 @@ impl Owner {
         let pid = std::process::id().cast_signed();
         // Where /proc cannot be read no owner is ever taken for alive but by its number.
         let process = ProcessMark::of(pid).unwrap_or(ProcessMark { pid, began: 0 });
-        Self { process, boot: boot_id() }
+        Self {
+            process,
+            boot: boot_id(),
+        }
     }
 
     /// Reads what [`fmt::Display`] wrote.
@@ -26,7 +29,10 @@ impl Owner {
         let pid = parts.next()?.parse().ok()?;
         let began = parts.next()?.parse().ok()?;
         let boot = parts.next()?.to_owned();
-        Some(Self { process: ProcessMark { pid, began }, boot })
+        Some(Self {
+            process: ProcessMark { pid, began },
+            boot,
+        })
     }
 
     /// Whether it still runs.
@@ -37,7 +43,11 @@ impl Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.process.pid, self.process.began, self.boot)
+        write!(
+            f,
+            "{} {} {}",
+            self.process.pid, self.process.began, self.boot
+        )
     }
 }
 

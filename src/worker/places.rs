@@ -23,7 +23,9 @@ pub struct Places {
 impl Places {
     /// The folders below `data_dir`.
     pub fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned() }
+        Self {
+            data_dir: data_dir.to_owned(),
+        }
     }
 
     /// The bare mirrors.

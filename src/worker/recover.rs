@@ -37,7 +37,11 @@ impl Worker {
         let mut event = Event::WorkerLost;
         let mut parts = None;
         let mut failed = None;
-        for step in store.steps(id)?.into_iter().filter(|s| s.ended_at.is_none()) {
+        for step in store
+            .steps(id)?
+            .into_iter()
+            .filter(|s| s.ended_at.is_none())
+        {
             let Ok(start) = serde_json::from_value::<StepStart>(step.start) else {
                 warn!(run.id = %id, "Run {id} has a step that this version cannot read: it counts as lost");
                 continue;
@@ -48,7 +52,11 @@ impl Worker {
                 // What only plans is planned again, and need not be waited for.
                 wish.cancel();
             }
-            let token = if start.step == Step::Apply { cancel } else { &wish };
+            let token = if start.step == Step::Apply {
+                cancel
+            } else {
+                &wish
+            };
             info!(run.id = %id, step = %start.step, "Waiting for `{}` of run {id}, which an earlier process started", start.step);
             let adopted = self.engine.adopt(&start, &observer, token).await;
             if start.step != Step::Apply {
@@ -57,17 +65,26 @@ impl Worker {
             match adopted {
                 Adopted::StillRunning(_) => return Ok(Recovered::StillRunning),
                 Adopted::Dead(end) => parts = Some(applied_parts(&end)),
-                Adopted::Ended(_, Ended { exit: Exit::Code(0), .. }) => event = Event::ApplyDone,
+                Adopted::Ended(
+                    _,
+                    Ended {
+                        exit: Exit::Code(0),
+                        ..
+                    },
+                ) => event = Event::ApplyDone,
                 Adopted::Ended(end, ended) => {
                     parts = Some(applied_parts(&end));
                     let told = failure_of(&end, &ended);
-                    event = Event::StepFailed { summary: told.summary.clone() };
+                    event = Event::StepFailed {
+                        summary: told.summary.clone(),
+                    };
                     failed = Some(told);
                 }
             }
         }
         let run = store.run(id)?;
-        if let (Event::StepFailed { .. } | Event::WorkerLost, Some(wish)) = (&event, run.result.stop.clone())
+        if let (Event::StepFailed { .. } | Event::WorkerLost, Some(wish)) =
+            (&event, run.result.stop.clone())
             && matches!(wish, Event::Cancelled { .. })
         {
             event = wish;
@@ -109,7 +126,11 @@ fn failure_of(end: &AdoptedEnd, ended: &Ended) -> Failure {
     Failure {
         step: Step::Apply.to_string(),
         summary: format!("the apply {how}, while no daemon ran"),
-        diagnostics: end.diagnostics.iter().map(|d| d.redacted(&redactor)).collect(),
+        diagnostics: end
+            .diagnostics
+            .iter()
+            .map(|d| d.redacted(&redactor))
+            .collect(),
         tail: String::new(),
         advice: Some(failure::AFTER_APPLY.to_owned()),
     }

@@ -376,8 +376,9 @@ mod tests {
                 assert!(masked.contains(MASK), "{prefix}{suffix}");
                 // What is left is at most what the neighbours alone would give.
                 let left = masked.replace(MASK, "").replace('=', "").len();
+                let digits = |text: &str| (text.len() * 4).div_ceil(3);
                 assert!(
-                    left <= (prefix.len() + suffix.len()) * 4 / 3,
+                    left <= digits(prefix) + digits(suffix),
                     "{text} became {masked}"
                 );
             }

@@ -2,7 +2,7 @@
 //!
 //! Everything here is pure. Plan data is hostile text, made one-lined and free of
 //! secrets when the plan was read; here it is put into code spans and fenced blocks,
-//! and stands nowhere else (see [`markdown`]).
+//! and stands nowhere else (see `markdown`).
 
 use std::time::Duration;
 

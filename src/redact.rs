@@ -1,11 +1,11 @@
 //! Secrets that cannot print themselves, and masking by value of text that leaves.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::fmt::Write as _;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, MatchKind, PatternID};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
@@ -76,7 +76,12 @@ enum Matcher {
     #[default]
     Nothing,
     /// One automaton over all their encodings.
-    Patterns(AhoCorasick),
+    Patterns {
+        /// The automaton.
+        automaton: AhoCorasick,
+        /// Which of its patterns are the inside of a base64 text.
+        cores: HashSet<PatternID>,
+    },
     /// There are more than can be looked for, and all text is masked.
     Everything,
 }
@@ -104,20 +109,26 @@ impl Redactor {
     ///
     /// Secrets that overlap are masked as one, so that no end of one is left.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let patterns = match &self.matcher {
+        let (automaton, cores) = match &self.matcher {
             Matcher::Nothing => return Cow::Borrowed(text),
             Matcher::Everything if text.is_empty() => return Cow::Borrowed(text),
             Matcher::Everything => return Cow::Owned(MASK.to_owned()),
-            Matcher::Patterns(patterns) => patterns,
+            Matcher::Patterns { automaton, cores } => (automaton, cores),
         };
         let mut spans: Vec<(usize, usize)> = Vec::new();
         // Matches come ordered by their end, so only the last spans can touch a new one.
-        for found in patterns.find_overlapping_iter(text) {
-            let (mut start, end) = (found.start(), found.end());
+        for found in automaton.find_overlapping_iter(text) {
+            let (mut start, mut end) = (found.start(), found.end());
+            if cores.contains(&found.pattern()) {
+                // The digits beside it hold the rest of the secret's first and last byte.
+                let is_digit = |at: Option<&u8>| at.is_some_and(|b| is_base64(*b));
+                start -= usize::from(start > 0 && is_digit(text.as_bytes().get(start - 1)));
+                end += usize::from(is_digit(text.as_bytes().get(end)));
+            }
             while let Some(&(last_start, last_end)) = spans.last()
                 && start <= last_end
             {
-                start = start.min(last_start);
+                (start, end) = (start.min(last_start), end.max(last_end));
                 spans.pop();
             }
             spans.push((start, end));
@@ -146,12 +157,13 @@ impl fmt::Debug for Redactor {
 
 impl Matcher {
     fn new(values: &BTreeSet<String>) -> Self {
-        let mut patterns = BTreeSet::new();
+        let mut patterns: BTreeMap<String, Form> = BTreeMap::new();
         let mut bytes = 0;
         for value in values {
-            for pattern in encodings(value) {
+            for (pattern, form) in encodings(value) {
                 bytes += pattern.len();
-                patterns.insert(pattern);
+                let known = patterns.entry(pattern).or_insert(form);
+                *known = (*known).max(form);
             }
             if bytes > PATTERN_LIMIT {
                 return Self::Everything;
@@ -160,12 +172,34 @@ impl Matcher {
         if patterns.is_empty() {
             return Self::Nothing;
         }
+        let cores = patterns
+            .values()
+            .enumerate()
+            .filter(|(_, form)| **form == Form::Core)
+            .filter_map(|(i, _)| PatternID::new(i).ok())
+            .collect();
         // An automaton that cannot be built must not let secrets through.
         AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
-            .build(&patterns)
-            .map_or(Self::Everything, Self::Patterns)
+            .build(patterns.keys())
+            .map_or(Self::Everything, |automaton| Self::Patterns {
+                automaton,
+                cores,
+            })
     }
+}
+
+/// What a pattern is of its secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    /// The secret in some encoding.
+    Whole,
+    /// Those of its base64 digits that do not depend on what stands beside it.
+    Core,
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
 }
 
 fn is_worth_masking(value: &str) -> bool {
@@ -180,7 +214,7 @@ fn is_worth_masking(value: &str) -> bool {
 }
 
 /// Every form that `value` is looked for in.
-fn encodings(value: &str) -> Vec<String> {
+fn encodings(value: &str) -> Vec<(String, Form)> {
     // What was read from a file ends in a line break that its users cut off.
     let value = value.trim_end_matches(['\n', '\r']);
     let mut forms = vec![value.to_owned()];
@@ -195,8 +229,10 @@ fn encodings(value: &str) -> Vec<String> {
             }
         }
     }
-    forms.retain(|form| form.chars().count() >= SHORTEST_VALUE);
-    forms
+    let whole = forms.into_iter().map(|form| (form, Form::Whole));
+    let mut all: Vec<_> = whole.chain(base64_cores(value)).collect();
+    all.retain(|(form, _)| form.chars().count() >= SHORTEST_VALUE);
+    all
 }
 
 /// The value as JSON and URLs write it.
@@ -229,11 +265,15 @@ fn encoded_forms(value: &str, forms: &mut Vec<String>) {
     forms.push(STANDARD_NO_PAD.encode(value));
     forms.push(URL_SAFE.encode(value));
     forms.push(URL_SAFE_NO_PAD.encode(value));
+}
+
+/// The value inside of a longer text (`user:password`) in base64: it may begin at any of three
+/// places of a group, where its first and last digits depend on its neighbours.
+fn base64_cores(value: &str) -> Vec<(String, Form)> {
+    let mut cores = Vec::new();
     if value.len() > LONG_VALUE {
-        return;
+        return cores;
     }
-    // Inside a longer text (`user:password`) the value may begin at any of three
-    // places of a group, where its first and last digits depend on its neighbours.
     for shift in 0..3_usize {
         let mut bytes = vec![0; shift];
         bytes.extend_from_slice(value.as_bytes());
@@ -244,10 +284,11 @@ fn encoded_forms(value: &str, forms: &mut Vec<String>) {
             URL_SAFE_NO_PAD.encode(&bytes),
         ] {
             if text.len() >= head + tail + SHORTEST_CORE {
-                forms.push(text[head..text.len() - tail].to_owned());
+                cores.push((text[head..text.len() - tail].to_owned(), Form::Core));
             }
         }
     }
+    cores
 }
 
 fn json_escaped(text: &str) -> String {
@@ -326,11 +367,21 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_inside_a_longer_base64_text_is_masked() {
+    fn a_secret_inside_a_longer_base64_text_is_masked_with_its_edges() {
         let masks = redactor(&["hunter22-hunter22"]);
         for prefix in ["", "u:", "us:", "use:", "user:"] {
-            let text = STANDARD.encode(format!("{prefix}hunter22-hunter22@host"));
-            assert!(masks.redact(&text).contains(MASK), "{prefix}");
+            for suffix in ["", "@", "@h", "@ho"] {
+                let text = STANDARD.encode(format!("{prefix}hunter22-hunter22{suffix}"));
+                let masked = masks.redact(&text);
+                assert!(masked.contains(MASK), "{prefix}{suffix}");
+                // What is left is at most what the neighbours alone would give.
+                let left = masked.replace(MASK, "").replace('=', "").len();
+                let digits = |text: &str| (text.len() * 4).div_ceil(3);
+                assert!(
+                    left <= digits(prefix) + digits(suffix),
+                    "{text} became {masked}"
+                );
+            }
         }
     }
 

@@ -80,7 +80,10 @@ pub(super) fn output_lines(
     let writer = Writer {
         wording: Wording::new(redactor),
     };
-    let of = |node: &Node| Entries::from([(name.to_owned(), node.clone())]);
+    let of = |node: &Node| match node {
+        Node::Null => Entries::new(),
+        node => Entries::from([(name.to_owned(), node.clone())]),
+    };
     shortened(writer.attributes(0, &of(before), &of(after), &Paths(Vec::new()), Setting::Map))
 }
 

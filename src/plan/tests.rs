@@ -516,6 +516,25 @@ fn a_text_of_many_lines_shows_the_lines_around_its_change() {
 }
 
 #[test]
+fn an_output_that_comes_or_goes_is_added_or_removed() {
+    let output = |actions: &str, before: Value, after: Value| {
+        let value = json!({
+            "format_version": "1.2", "terraform_version": "1.11.4",
+            "output_changes": {"o": {"actions": [actions], "before": before, "after": after}},
+        });
+        lines(&read_value(&value).unwrap().0.outputs[0].lines)
+    };
+    assert_eq!(
+        output("create", json!(null), json!("x")),
+        "+    o = \"x\"\n"
+    );
+    assert_eq!(
+        output("delete", json!("x"), json!(null)),
+        "-    o = \"x\" -> null\n"
+    );
+}
+
+#[test]
 fn a_long_line_is_cut_and_says_so() {
     let text = update_lines(json!({"a": "x"}), json!({"a": "y".repeat(5_000)}));
     assert!(text.contains("more characters)"), "{text}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{ProposalReport, diff};
+use super::{ProposalReport, WorkspaceReport, diff};
 
 /// How much of each part a comment may show.
 pub(super) struct Budget {
@@ -21,7 +21,7 @@ pub(super) struct Budget {
 }
 
 /// Budgets from generous to bare. Even with the longest texts the last one stays
-/// below a third of GitHub's limit, since every span and sentence is cut.
+/// below GitHub's limit, since every span and sentence is cut.
 pub(super) const BUDGETS: [Budget; 5] = [
     Budget {
         losses: 200,
@@ -56,8 +56,8 @@ pub(super) const BUDGETS: [Budget; 5] = [
         output_lines: 0,
     },
     Budget {
-        losses: 5,
-        rows: 4,
+        losses: 3,
+        rows: 2,
         folds: 0,
         list: 1,
         message_chars: 0,
@@ -107,6 +107,19 @@ impl Picked {
             }
         }
         Self(picked)
+    }
+}
+
+/// The lower, the more a workspace has to be seen.
+pub(super) fn urgency(workspace: &WorkspaceReport) -> u8 {
+    if workspace.failures().next().is_some() || workspace.plan_failed() {
+        return 0;
+    }
+    match workspace.plan() {
+        Some(plan) if plan.destroys().next().is_some() => 1,
+        Some(plan) if plan.has_changes() => 2,
+        Some(_) => 4,
+        None => 3,
     }
 }
 

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::comment::check_marker;
 use super::fit::length;
+use super::outcome::{Outcome, outcome};
 use super::templates::Templates;
-use super::view::{Outcome, outcome};
-use super::words::{Tense, counted, diagnostic_text, plural};
+use super::words::{Tense, counted, diagnostic_text, plural, tail_text};
 use super::{AfterMerge, BODY_LIMIT, OnMerge, Progress, ReportError, WorkspaceReport, diff};
 use crate::id::{BranchName, CommitSha, WorkspaceName};
 use crate::plan::{Action, Change, Diagnostic, Plan};
@@ -66,6 +66,8 @@ struct View {
     branch: String,
     drifts: bool,
     outcome: Option<Outcome>,
+    failed: Option<String>,
+    advice: Option<String>,
     summary: String,
     losses: Vec<Loss>,
     losses_more: usize,
@@ -102,6 +104,8 @@ pub fn drift_issue(report: &DriftReport) -> Result<String, ReportError> {
             branch: report.branch.to_string(),
             drifts: report.plan.has_drift(),
             outcome: None,
+            failed: None,
+            advice: None,
             summary: drift_summary(&report.plan),
             losses: Vec::new(),
             losses_more: 0,
@@ -138,11 +142,9 @@ pub fn hold_issue(report: &HoldReport) -> Result<String, ReportError> {
             .flat_map(|f| &f.diagnostics)
             .chain(&report.warnings);
         let tail = failed
-            .map(|f| f.tail.trim_end())
-            .filter(|tail| !tail.is_empty());
-        let texts = said
-            .map(diagnostic_text)
-            .chain(tail.map(|tail| format!("{tail}\n")));
+            .filter(|f| !f.tail.trim().is_empty())
+            .map(|f| tail_text(&f.tail));
+        let texts = said.map(diagnostic_text).chain(tail);
         let (messages, messages_more) = blocks(texts, size / 4);
         let (outputs, outputs_more) = plan.map(|plan| outputs(plan, size / 4)).unwrap_or_default();
         View {
@@ -153,6 +155,8 @@ pub fn hold_issue(report: &HoldReport) -> Result<String, ReportError> {
             branch: report.branch.to_string(),
             drifts: false,
             outcome: Some(outcome(&workspace, size.min(ADDRESSES))),
+            failed: failed.map(|failure| failure.summary.clone()),
+            advice: failed.and_then(|failure| failure.advice.clone()),
             summary: plan
                 .map(|p| counted(&p.counts, Tense::Future).join(", "))
                 .unwrap_or_default(),

@@ -12,6 +12,9 @@ const SPAN_LIMIT: usize = 300;
 /// A sentence is cut after this many characters.
 const PROSE_LIMIT: usize = 1_000;
 
+/// A link's address of more characters is left out.
+const URL_LIMIT: usize = 500;
+
 /// A fence has at least this many backticks.
 const SHORTEST_FENCE: usize = 3;
 
@@ -130,7 +133,7 @@ pub(super) fn file_url(
     if let Some(line) = line {
         url.push_str(&format!("#L{line}"));
     }
-    Some(url)
+    (url.len() <= URL_LIMIT).then_some(url)
 }
 
 fn longest_run(text: &str) -> usize {
@@ -157,8 +160,9 @@ fn is_plain(text: &str) -> bool {
 /// rather than a sentence.
 fn begins_a_block(text: &str) -> bool {
     let digits = text.chars().take_while(char::is_ascii_digit).count();
-    match text.chars().nth(digits) {
-        Some('.' | ')') if digits > 0 => true,
+    let mut rest = text.chars().skip(digits);
+    match rest.next() {
+        Some('.' | ')') if digits > 0 => rest.next().is_none_or(|c| c == ' '),
         _ if digits > 0 => false,
         Some(first) => !(first.is_alphabetic() || matches!(first, '`' | '(')),
         None => false,
@@ -201,6 +205,7 @@ mod tests {
         assert_eq!(prose("asked by @someone"), "`asked by @someone`");
         assert_eq!(prose("see `a`<b>`c` now"), "see `a` `<b>` `c` now");
         assert_eq!(prose("an odd ` backtick"), "``an odd ` backtick``");
+        assert_eq!(prose("4.1 s"), "4.1 s");
         assert_eq!(prose("1. not a list"), "`1. not a list`");
         assert_eq!(prose("- not a list"), "`- not a list`");
         assert_eq!(prose("go to www.example.com"), "`go to www.example.com`");

@@ -2,7 +2,7 @@
 //!
 //! Everything here is pure. Plan data is hostile text, made one-lined and free of
 //! secrets when the plan was read; here it is put into code spans and fenced blocks,
-//! and stands nowhere else (see [`markdown`]).
+//! and stands nowhere else (see `markdown`).
 
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ pub use crate::run::Failure;
 mod comment;
 mod diff;
 mod fit;
+mod fold;
 mod issue;
 mod json;
 mod markdown;
+mod outcome;
 mod status;
 mod templates;
 mod terminal;
@@ -230,10 +232,20 @@ pub enum ReportError {
 }
 
 impl WorkspaceReport {
-    /// The plan to show: what was applied or is held, else what was planned. A plan
-    /// that failed half way is none, since its counts say nothing.
+    /// The plan to show: what was applied or is held, else what was planned.
+    ///
+    /// A plan that failed half way is none, since its counts say nothing, and neither is
+    /// one that will not be applied any more.
     pub fn plan(&self) -> Option<&Plan> {
         let plan = match (&self.after_merge, &self.progress) {
+            (
+                Some(
+                    AfterMerge::NothingToApply
+                    | AfterMerge::Superseded { .. }
+                    | AfterMerge::Cancelled { .. },
+                ),
+                _,
+            ) => return None,
             (Some(AfterMerge::Applied { plan, .. }), _)
             | (
                 Some(AfterMerge::Held {
@@ -245,6 +257,24 @@ impl WorkspaceReport {
             _ => return None,
         };
         (!plan.errored).then_some(plan)
+    }
+
+    /// Whether a merge has begun what its plan says, and not ended it.
+    fn is_to_come(&self) -> bool {
+        !matches!(self.after_merge, None | Some(AfterMerge::Applied { .. }))
+    }
+
+    /// What failed, before the merge or after it.
+    fn failures(&self) -> impl Iterator<Item = &Failure> {
+        let before = match &self.progress {
+            Progress::Failed(failure) => Some(failure),
+            _ => None,
+        };
+        let after = match &self.after_merge {
+            Some(AfterMerge::Failed { failure, .. }) => Some(failure),
+            _ => None,
+        };
+        before.into_iter().chain(after)
     }
 
     /// Whether its plan failed, be it by a failed step or half way.

@@ -3,15 +3,20 @@
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::fold::check_text;
+use super::outcome::outcome;
 use super::verdict::{on_merge, verdict};
-use super::view::{check_text, failures_of, note, outcome, removed};
-use super::words::{diagnostic_text, place};
+use super::view::{note, removed};
+use super::words::{Tense, counted, diagnostic_text, place, tail_text};
 use super::{Progress, ProposalReport, WorkspaceReport, diff};
 use crate::plan::text::legible;
 use crate::plan::{Action, Change, Line, Plan, Sign};
 
 /// So many workspaces are named in a sentence.
 const NAMES: usize = 8;
+
+/// A terminal narrower than this gets a line for each workspace rather than a table.
+const TABLE_WIDTH: usize = 72;
 
 /// A terminal narrower than this is written to as if it had this many columns.
 const NARROWEST: usize = 40;
@@ -141,7 +146,7 @@ fn red() -> Style {
 fn failures(page: &mut Page, report: &ProposalReport) {
     let mut heading = Some("Failed");
     for workspace in &report.workspaces {
-        for failure in failures_of(workspace) {
+        for failure in workspace.failures() {
             heading.take().inspect(|text| page.heading(text));
             let place = failure.diagnostics.first().and_then(place);
             let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
@@ -175,6 +180,7 @@ fn losses(page: &mut Page, report: &ProposalReport) {
 }
 
 fn loss(workspace: &WorkspaceReport, change: &Change) -> String {
+    let to_come = if workspace.is_to_come() { "to be " } else { "" };
     let word = if change.action == Action::Replace {
         "replaced"
     } else {
@@ -185,11 +191,29 @@ fn loss(workspace: &WorkspaceReport, change: &Change) -> String {
         .as_ref()
         .map(|r| format!(": {}", plain(r)))
         .unwrap_or_default();
-    format!("{} · {} {word}{reason}", workspace.name, change.address)
+    format!(
+        "{} · {} {to_come}{word}{reason}",
+        workspace.name, change.address
+    )
 }
 
 fn table(page: &mut Page, report: &ProposalReport) {
     if report.workspaces.is_empty() {
+        return;
+    }
+    if page.width < TABLE_WIDTH {
+        page.text.push('\n');
+        for workspace in &report.workspaces {
+            let mut parts = workspace
+                .plan()
+                .map(|p| counted(&p.counts, Tense::Future))
+                .unwrap_or_default();
+            parts.push(note(workspace));
+            page.line(
+                Style::new(),
+                &format!("{}: {}", workspace.name, parts.join(", ")),
+            );
+        }
         return;
     }
     let mut table = Table::new();
@@ -258,7 +282,7 @@ fn details(page: &mut Page, workspace: &WorkspaceReport) {
         .plan()
         .map(|plan| plan.checks.as_slice())
         .unwrap_or_default();
-    let failures: Vec<_> = failures_of(workspace).collect();
+    let failures: Vec<_> = workspace.failures().collect();
     if changes.is_empty()
         && checks.is_empty()
         && failures.is_empty()
@@ -272,7 +296,9 @@ fn details(page: &mut Page, workspace: &WorkspaceReport) {
             .diagnostics
             .iter()
             .for_each(|d| page.block(red(), &diagnostic_text(d)));
-        page.block(Style::new(), &failure.tail);
+        if !failure.tail.trim().is_empty() {
+            page.block(Style::new(), &tail_text(&failure.tail));
+        }
     }
     let yellow = AnsiColor::Yellow.on_default();
     checks

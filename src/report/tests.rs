@@ -242,6 +242,16 @@ fn a_conflict_names_the_files() {
 }
 
 #[test]
+fn a_part_without_changes_is_not_said_to_be_all() {
+    let part = Plan {
+        complete: false,
+        ..plan(Vec::new())
+    };
+    let body = comment(&report(vec![planned("dns", part)])).unwrap();
+    assert!(body.contains("### No changes in the part of the configuration that was planned"));
+}
+
+#[test]
 fn nothing_changes() {
     assert_snapshot!(comment(&report(vec![planned("dns", plan(Vec::new()))])).unwrap());
 }
@@ -489,10 +499,11 @@ proptest! {
 
     #[test]
     fn a_comment_always_fits(
+        piece in prop_oneof![Just("ä|`"), Just("`"), Just("`a`<"), Just("x")],
         workspaces in 0..40_usize, changes in 0..60_usize, length in 0..3_000_usize,
         files in 0..400_usize,
     ) {
-        let text = "ä|`".repeat(length / 3 + 1);
+        let text = piece.repeat(length / piece.len() + 1);
         let mut report = hostile(&text);
         report.conflict = Some(vec![text.clone(); files]);
         for i in 0..workspaces {

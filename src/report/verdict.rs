@@ -66,6 +66,9 @@ fn before_merge(report: &ProposalReport) -> String {
             losses,
         );
     }
+    if changing == 0 && count(|w| w.plan().is_some_and(|plan| !plan.complete)) > 0 {
+        return "No changes in the part of the configuration that was planned".to_owned();
+    }
     if changing == 0 {
         return "No changes: the infrastructure matches the configuration".to_owned();
     }

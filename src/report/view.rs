@@ -2,15 +2,14 @@
 
 use serde::Serialize;
 
-use super::fit::{Budget, Picked};
+use super::fit::{Budget, Picked, urgency};
+use super::fold::{Fold, folds};
 use super::markdown::file_url;
+use super::outcome::{Outcome, outcomes};
 use super::verdict::{on_merge, verdict};
-use super::words::{Tense, counted, diagnostic_text, listed, place, plural, took};
-use super::{
-    AfterMerge, Failure, OnMerge, Progress, ProposalReport, Standing, WorkspaceReport, diff,
-};
-use crate::plan::text::cut;
-use crate::plan::{Action, Check, Counts, Plan};
+use super::words::{Tense, counted, cut_off, listed, place, plural, took};
+use super::{AfterMerge, Progress, ProposalReport, Standing, WorkspaceReport, diff};
+use crate::plan::{Action, Counts, Plan};
 
 /// So many workspaces are named in a sentence.
 const NAMES: usize = 8;
@@ -72,6 +71,7 @@ struct Loss {
     workspace: String,
     address: String,
     replaced: bool,
+    to_come: bool,
     reason: Option<String>,
 }
 
@@ -84,17 +84,6 @@ struct Row {
     replace: usize,
     destroy: usize,
     note: String,
-}
-
-#[derive(Serialize)]
-struct Fold {
-    workspace: String,
-    summary: String,
-    messages: String,
-    messages_more: usize,
-    diff: String,
-    left_out: usize,
-    rest: String,
 }
 
 #[derive(Serialize)]
@@ -151,16 +140,10 @@ pub(super) fn view(report: &ProposalReport, budget: &Budget, picked: &Picked) ->
     }
 }
 
-fn cut_off<T>(mut items: Vec<T>, limit: usize) -> (Vec<T>, usize) {
-    let more = items.len().saturating_sub(limit);
-    items.truncate(limit);
-    (items, more)
-}
-
 fn failures(report: &ProposalReport) -> Vec<FailureView> {
     let mut views = Vec::new();
     for workspace in &report.workspaces {
-        for failure in failures_of(workspace) {
+        for failure in workspace.failures() {
             let first = failure.diagnostics.first();
             views.push(FailureView {
                 workspace: workspace.name.to_string(),
@@ -196,19 +179,6 @@ fn failures(report: &ProposalReport) -> Vec<FailureView> {
     views
 }
 
-/// What failed in a workspace, before the merge or after it.
-pub(super) fn failures_of(workspace: &WorkspaceReport) -> impl Iterator<Item = &Failure> {
-    let before = match &workspace.progress {
-        Progress::Failed(failure) => Some(failure),
-        _ => None,
-    };
-    let after = match &workspace.after_merge {
-        Some(AfterMerge::Failed { failure, .. }) => Some(failure),
-        _ => None,
-    };
-    before.into_iter().chain(after)
-}
-
 /// A file that Terraform names is relative to the folder that it ran in.
 fn in_repository(path: &str, file: &str) -> String {
     match path.trim_matches('/') {
@@ -228,6 +198,7 @@ fn losses(report: &ProposalReport) -> Vec<Loss> {
                     workspace: workspace.name.to_string(),
                     address: change.address.clone(),
                     replaced: change.action == Action::Replace,
+                    to_come: workspace.is_to_come(),
                     reason: change.reason.clone(),
                 };
                 (diff::rank(change.action), loss)
@@ -254,19 +225,6 @@ fn rows(report: &ProposalReport, limit: usize) -> (Vec<Row>, usize) {
             .collect(),
         more,
     )
-}
-
-/// The lower, the more a workspace has to be seen.
-pub(super) fn urgency(workspace: &WorkspaceReport) -> u8 {
-    if failures_of(workspace).next().is_some() || workspace.plan_failed() {
-        return 0;
-    }
-    match workspace.plan() {
-        Some(plan) if plan.destroys().next().is_some() => 1,
-        Some(plan) if plan.has_changes() => 2,
-        Some(_) => 4,
-        None => 3,
-    }
 }
 
 fn row(workspace: &WorkspaceReport) -> Row {
@@ -370,230 +328,6 @@ fn outputs(report: &ProposalReport, limit: usize) -> (String, usize) {
     (text, more)
 }
 
-fn folds(report: &ProposalReport, budget: &Budget, picked: &Picked) -> (Vec<Fold>, usize) {
-    let mut order: Vec<usize> = (0..report.workspaces.len())
-        .filter(|&i| has_details(&report.workspaces[i]))
-        .collect();
-    let more = order.len().saturating_sub(budget.folds);
-    if more > 0 {
-        order.sort_by_key(|&i| urgency(&report.workspaces[i]));
-        order.truncate(budget.folds);
-        order.sort_unstable();
-    }
-    (
-        order
-            .into_iter()
-            .map(|i| fold(&report.workspaces[i], i, budget, picked))
-            .collect(),
-        more,
-    )
-}
-
-fn has_details(workspace: &WorkspaceReport) -> bool {
-    let plan_speaks = workspace
-        .plan()
-        .is_some_and(|plan| !plan.changes.is_empty() || !plan.checks.is_empty());
-    plan_speaks || !workspace.warnings.is_empty() || failures_of(workspace).next().is_some()
-}
-
-fn fold(workspace: &WorkspaceReport, index: usize, budget: &Budget, picked: &Picked) -> Fold {
-    let (messages, messages_more) = messages(workspace, budget.message_chars);
-    let changes = workspace
-        .plan()
-        .map(|plan| plan.changes.as_slice())
-        .unwrap_or_default();
-    let shown: Vec<String> = changes
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| picked.has(index, *i))
-        .map(|(_, change)| diff::block(change))
-        .collect();
-    Fold {
-        workspace: workspace.name.to_string(),
-        summary: summary(workspace),
-        messages,
-        messages_more,
-        left_out: changes.len() - shown.len(),
-        diff: shown.join("\n"),
-        rest: rest(workspace),
-    }
-}
-
-/// The line that a fold shows while it is shut.
-pub(super) fn summary(workspace: &WorkspaceReport) -> String {
-    if failures_of(workspace).next().is_some() || workspace.plan_failed() {
-        return "what Terraform said".to_owned();
-    }
-    let tense = match workspace.after_merge {
-        Some(AfterMerge::Applied { .. }) => Tense::Past,
-        _ => Tense::Future,
-    };
-    match workspace.plan() {
-        Some(plan) if plan.counts != Counts::default() => counted(&plan.counts, tense).join(", "),
-        Some(plan) if plan.has_changes() => "only outputs change".to_owned(),
-        Some(plan) if !plan.checks.is_empty() => "no changes, with checks".to_owned(),
-        _ => "what Terraform said".to_owned(),
-    }
-}
-
-/// The way to what a comment has no room for.
-fn rest(workspace: &WorkspaceReport) -> String {
-    match workspace.run {
-        Some(run) => {
-            format!("`mainstay run {run}` shows all, on the machine that Mainstay runs on.")
-        }
-        None => format!(
-            "`mainstay dry-run --workspace {}` shows all.",
-            workspace.name
-        ),
-    }
-}
-
-/// Errors, failed checks, warnings and the end of the output, whole messages up to a size.
-fn messages(workspace: &WorkspaceReport, limit: usize) -> (String, usize) {
-    let mut blocks: Vec<String> = Vec::new();
-    for failure in failures_of(workspace) {
-        blocks.extend(failure.diagnostics.iter().map(diagnostic_text));
-        if !failure.tail.trim().is_empty() {
-            blocks.push(format!("{}\n", failure.tail.trim_end()));
-        }
-    }
-    if let Some(plan) = workspace.plan() {
-        blocks.extend(plan.checks.iter().map(check_text));
-    }
-    blocks.extend(workspace.warnings.iter().map(diagnostic_text));
-    let (mut text, mut more) = (String::new(), 0);
-    for block in blocks {
-        let room = limit.saturating_sub(text.chars().count());
-        if block.chars().count() <= room {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text.push_str(&block);
-        } else if text.is_empty() && room > 0 {
-            // One message alone is longer: its beginning is better than nothing.
-            text = cut(&block, room);
-        } else {
-            more += 1;
-        }
-    }
-    (text, more)
-}
-
-/// A failed check as a block of text.
-pub(super) fn check_text(check: &Check) -> String {
-    let status = match check.status.as_str() {
-        "fail" => "failed",
-        "error" => "could not be evaluated",
-        "unknown" => "is known only after the apply",
-        other => other,
-    };
-    let mut text = format!("Check: {} {status}\n", check.address);
-    for line in check.messages.iter().flat_map(|message| message.lines()) {
-        text.push_str(&format!("  {line}\n"));
-    }
-    text
-}
-
-/// What the merge did, a sentence for each workspace.
-fn outcomes(report: &ProposalReport, limit: usize) -> Vec<Outcome> {
-    let mut order: Vec<&WorkspaceReport> = report
-        .workspaces
-        .iter()
-        .filter(|w| w.after_merge.is_some())
-        .collect();
-    order.sort_by_key(|w| matters(w.after_merge.as_ref()));
-    order.into_iter().map(|w| outcome(w, limit)).collect()
-}
-
-/// The lower, the sooner a person has to do something.
-fn matters(outcome: Option<&AfterMerge>) -> u8 {
-    match outcome {
-        Some(AfterMerge::Failed { .. }) => 0,
-        Some(AfterMerge::Interrupted { .. }) => 1,
-        Some(AfterMerge::Held { .. }) => 2,
-        Some(AfterMerge::Cancelled { .. }) => 3,
-        _ => 4,
-    }
-}
-
-/// How the merge came out for a workspace.
-#[derive(Serialize)]
-pub(super) struct Outcome {
-    /// In a sentence, names between backticks.
-    pub(super) sentence: String,
-    /// Which resources it reached and which not.
-    pub(super) lists: Vec<Addresses>,
-}
-
-/// Addresses with what they have in common.
-#[derive(Serialize)]
-pub(super) struct Addresses {
-    pub(super) word: &'static str,
-    pub(super) names: Vec<String>,
-    pub(super) more: usize,
-}
-
-pub(super) fn outcome(workspace: &WorkspaceReport, limit: usize) -> Outcome {
-    let name = &workspace.name;
-    let mut lists = Vec::new();
-    let sentence = match &workspace.after_merge {
-        None | Some(AfterMerge::Waiting) => format!("`{name}` waits for its turn"),
-        Some(AfterMerge::Running) => format!("`{name}` is being planned again and applied"),
-        Some(AfterMerge::Applied {
-            plan,
-            commit,
-            took: time,
-        }) => {
-            let words = match counted(&plan.counts, Tense::Past) {
-                words if words.is_empty() => "outputs only".to_owned(),
-                words => words.join(", "),
-            };
-            format!(
-                "`{name}` is applied at `{}` in {}: {words}",
-                commit.short(),
-                took(*time)
-            )
-        }
-        Some(AfterMerge::NothingToApply) => format!("`{name}`: there was nothing to apply"),
-        Some(AfterMerge::Held {
-            reason, command, ..
-        }) => {
-            let reason = reason.trim_end_matches('.');
-            format!(
-                "`{name}` is held: {reason}. `{}` lets it go",
-                command.replace('`', "")
-            )
-        }
-        Some(AfterMerge::Failed {
-            failure,
-            applied,
-            failed,
-            not_reached,
-        }) => {
-            for (word, addresses) in [
-                ("applied before", applied),
-                ("failed", failed),
-                ("not reached", not_reached),
-            ] {
-                if !addresses.is_empty() {
-                    let (names, more) = cut_off(addresses.clone(), limit);
-                    lists.push(Addresses { word, names, more });
-                }
-            }
-            format!("`{name}` failed: `{}`", failure.step.replace('`', "'"))
-        }
-        Some(AfterMerge::Superseded { by }) => format!("`{name}` is superseded by {by}"),
-        Some(AfterMerge::Cancelled { by }) => {
-            format!("`{name}` was cancelled by `{}`", by.replace('`', "'"))
-        }
-        Some(AfterMerge::Interrupted { next }) => {
-            format!("`{name}` was interrupted, and how far it came is not known: {next}")
-        }
-    };
-    Outcome { sentence, lists }
-}
-
 /// What to do about workspaces whose folder is gone.
 pub(super) fn removed(report: &ProposalReport, limit: usize) -> Option<String> {
     if report.removed.is_empty() {
@@ -643,11 +377,10 @@ fn refusals(report: &ProposalReport, limit: usize) -> Vec<RefusalView> {
 /// The command to type next.
 fn again(report: &ProposalReport) -> Option<String> {
     let held = report.workspaces.iter().any(|w| {
-        w.on_merge == OnMerge::HoldApproval
-            || matches!(
-                w.after_merge,
-                Some(AfterMerge::Held { .. } | AfterMerge::Failed { .. })
-            )
+        matches!(
+            w.after_merge,
+            Some(AfterMerge::Held { .. } | AfterMerge::Failed { .. })
+        )
     });
     match report.standing {
         _ if report.proposal.is_none() => None,

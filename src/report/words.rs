@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::plan::text::legible;
 use crate::plan::{Action, Change, Counts, Diagnostic, Severity};
 
 /// Whether what is told of is still to come.
@@ -72,6 +73,13 @@ pub(super) fn happened(change: &Change) -> &'static str {
     }
 }
 
+/// The first items, and how many there are besides.
+pub(super) fn cut_off<T>(mut items: Vec<T>, limit: usize) -> (Vec<T>, usize) {
+    let more = items.len().saturating_sub(limit);
+    items.truncate(limit);
+    (items, more)
+}
+
 /// A list of names that ends where it becomes tiresome.
 pub(super) fn listed(names: &[String], limit: usize) -> String {
     if names.len() <= limit {
@@ -109,21 +117,33 @@ pub(super) fn diagnostic_text(diagnostic: &Diagnostic) -> String {
         Severity::Error => "Error",
         Severity::Warning => "Warning",
     };
-    let mut text = format!("{severity}: {}\n", diagnostic.summary);
+    let mut text = format!("{severity}: {}\n", legible(&diagnostic.summary));
     if let Some(place) = place(diagnostic) {
-        text.push_str(&format!("  at {place}"));
+        text.push_str(&format!("  at {}", legible(&place)));
         if let Some(snippet) = &diagnostic.snippet {
-            text.push_str(&format!(": {snippet}"));
+            text.push_str(&format!(": {}", legible(snippet)));
         }
         text.push('\n');
     }
     if let Some(address) = &diagnostic.address {
-        text.push_str(&format!("  in {address}\n"));
+        text.push_str(&format!("  in {}\n", legible(address)));
     }
-    for line in diagnostic.detail.lines() {
-        text.push_str(&format!("  {line}\n"));
-    }
+    push_indented(&mut text, &diagnostic.detail);
     text
+}
+
+/// The end of a process's output as a block of text. Set in, so that no line of it is
+/// taken for one of ours.
+pub(super) fn tail_text(tail: &str) -> String {
+    let mut text = "The end of the output:\n".to_owned();
+    push_indented(&mut text, tail.trim_end());
+    text
+}
+
+fn push_indented(text: &mut String, more: &str) {
+    for line in more.lines() {
+        text.push_str(&format!("  {}\n", legible(line)));
+    }
 }
 
 #[cfg(test)]

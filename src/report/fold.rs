@@ -1,0 +1,151 @@
+//! The folds of a comment: what Terraform said, and every change with its lines.
+
+use serde::Serialize;
+
+use super::fit::{Budget, Picked, urgency};
+use super::words::{Tense, counted, diagnostic_text, tail_text};
+use super::{AfterMerge, ProposalReport, WorkspaceReport, diff};
+use crate::plan::text::{cut, legible};
+use crate::plan::{Check, Counts};
+
+/// What stands in the fold of one workspace.
+#[derive(Serialize)]
+pub(super) struct Fold {
+    workspace: String,
+    summary: String,
+    messages: String,
+    messages_more: usize,
+    diff: String,
+    left_out: usize,
+    rest: String,
+}
+
+/// The folds, the most urgent ones where there are too many, and how many are left out.
+pub(super) fn folds(
+    report: &ProposalReport,
+    budget: &Budget,
+    picked: &Picked,
+) -> (Vec<Fold>, usize) {
+    let mut order: Vec<usize> = (0..report.workspaces.len())
+        .filter(|&i| has_details(&report.workspaces[i]))
+        .collect();
+    let more = order.len().saturating_sub(budget.folds);
+    if more > 0 {
+        order.sort_by_key(|&i| urgency(&report.workspaces[i]));
+        order.truncate(budget.folds);
+        order.sort_unstable();
+    }
+    (
+        order
+            .into_iter()
+            .map(|i| fold(&report.workspaces[i], i, budget, picked))
+            .collect(),
+        more,
+    )
+}
+
+fn has_details(workspace: &WorkspaceReport) -> bool {
+    let plan_speaks = workspace
+        .plan()
+        .is_some_and(|plan| !plan.changes.is_empty() || !plan.checks.is_empty());
+    plan_speaks || !workspace.warnings.is_empty() || workspace.failures().next().is_some()
+}
+
+fn fold(workspace: &WorkspaceReport, index: usize, budget: &Budget, picked: &Picked) -> Fold {
+    let (messages, messages_more) = messages(workspace, budget.message_chars);
+    let changes = workspace
+        .plan()
+        .map(|plan| plan.changes.as_slice())
+        .unwrap_or_default();
+    let shown: Vec<String> = changes
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| picked.has(index, *i))
+        .map(|(_, change)| diff::block(change))
+        .collect();
+    Fold {
+        workspace: workspace.name.to_string(),
+        summary: summary(workspace),
+        messages,
+        messages_more,
+        left_out: changes.len() - shown.len(),
+        diff: shown.join("\n"),
+        rest: rest(workspace),
+    }
+}
+
+/// The line that a fold shows while it is shut.
+pub(super) fn summary(workspace: &WorkspaceReport) -> String {
+    if workspace.failures().next().is_some() || workspace.plan_failed() {
+        return "what Terraform said".to_owned();
+    }
+    let tense = match workspace.after_merge {
+        Some(AfterMerge::Applied { .. }) => Tense::Past,
+        _ => Tense::Future,
+    };
+    match workspace.plan() {
+        Some(plan) if plan.counts != Counts::default() => counted(&plan.counts, tense).join(", "),
+        Some(plan) if plan.has_changes() => "only outputs change".to_owned(),
+        Some(plan) if !plan.checks.is_empty() => "no changes, with checks".to_owned(),
+        _ => "what Terraform said".to_owned(),
+    }
+}
+
+/// The way to what a comment has no room for.
+fn rest(workspace: &WorkspaceReport) -> String {
+    match workspace.run {
+        Some(run) => {
+            format!("`mainstay run {run}` shows all, on the machine that Mainstay runs on.")
+        }
+        None => format!(
+            "`mainstay dry-run --workspace {}` shows all.",
+            workspace.name
+        ),
+    }
+}
+
+/// Errors, failed checks, warnings and the end of the output, whole messages up to a size.
+fn messages(workspace: &WorkspaceReport, limit: usize) -> (String, usize) {
+    let mut blocks: Vec<String> = Vec::new();
+    for failure in workspace.failures() {
+        blocks.extend(failure.diagnostics.iter().map(diagnostic_text));
+        if !failure.tail.trim().is_empty() {
+            blocks.push(tail_text(&failure.tail));
+        }
+    }
+    if let Some(plan) = workspace.plan() {
+        blocks.extend(plan.checks.iter().map(check_text));
+    }
+    blocks.extend(workspace.warnings.iter().map(diagnostic_text));
+    let (mut text, mut more) = (String::new(), 0);
+    for block in blocks {
+        let room = limit.saturating_sub(text.chars().count());
+        if block.chars().count() <= room {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&block);
+        } else if text.is_empty() && room > 0 {
+            // One message alone is longer: its beginning is better than nothing.
+            text = cut(&block, room);
+        } else {
+            more += 1;
+        }
+    }
+    (text, more)
+}
+
+/// A failed check as a block of text.
+pub(super) fn check_text(check: &Check) -> String {
+    let status = match check.status.as_str() {
+        "fail" => "failed",
+        "error" => "could not be evaluated",
+        "unknown" => "is known only after the apply",
+        other => other,
+    };
+    let mut text = format!("Check: {} {}\n", legible(&check.address), legible(status));
+    for line in check.messages.iter().flat_map(|message| message.lines()) {
+        text.push_str(&format!("  {}\n", legible(line)));
+    }
+    text
+}

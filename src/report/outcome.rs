@@ -1,0 +1,105 @@
+//! What a merge did.
+
+use serde::Serialize;
+
+use super::words::{Tense, counted, cut_off, took};
+use super::{AfterMerge, ProposalReport, WorkspaceReport};
+
+/// What the merge did, a sentence for each workspace.
+pub(super) fn outcomes(report: &ProposalReport, limit: usize) -> Vec<Outcome> {
+    let mut order: Vec<&WorkspaceReport> = report
+        .workspaces
+        .iter()
+        .filter(|w| w.after_merge.is_some())
+        .collect();
+    order.sort_by_key(|w| matters(w.after_merge.as_ref()));
+    order.into_iter().map(|w| outcome(w, limit)).collect()
+}
+
+/// The lower, the sooner a person has to do something.
+fn matters(outcome: Option<&AfterMerge>) -> u8 {
+    match outcome {
+        Some(AfterMerge::Failed { .. }) => 0,
+        Some(AfterMerge::Interrupted { .. }) => 1,
+        Some(AfterMerge::Held { .. }) => 2,
+        Some(AfterMerge::Cancelled { .. }) => 3,
+        _ => 4,
+    }
+}
+
+/// How the merge came out for a workspace.
+#[derive(Serialize)]
+pub(super) struct Outcome {
+    /// In a sentence, names between backticks.
+    pub(super) sentence: String,
+    /// Which resources it reached and which not.
+    pub(super) lists: Vec<Addresses>,
+}
+
+/// Addresses with what they have in common.
+#[derive(Serialize)]
+pub(super) struct Addresses {
+    pub(super) word: &'static str,
+    pub(super) names: Vec<String>,
+    pub(super) more: usize,
+}
+
+pub(super) fn outcome(workspace: &WorkspaceReport, limit: usize) -> Outcome {
+    let name = &workspace.name;
+    let mut lists = Vec::new();
+    let sentence = match &workspace.after_merge {
+        None | Some(AfterMerge::Waiting) => format!("`{name}` waits for its turn"),
+        Some(AfterMerge::Running) => format!("`{name}` is being planned again and applied"),
+        Some(AfterMerge::Applied {
+            plan,
+            commit,
+            took: time,
+        }) => {
+            let words = match counted(&plan.counts, Tense::Past) {
+                words if words.is_empty() => "outputs only".to_owned(),
+                words => words.join(", "),
+            };
+            format!(
+                "`{name}` is applied at `{}` in {}: {words}",
+                commit.short(),
+                took(*time)
+            )
+        }
+        Some(AfterMerge::NothingToApply) => format!("`{name}`: there was nothing to apply"),
+        Some(AfterMerge::Held {
+            reason, command, ..
+        }) => {
+            let reason = reason.trim_end_matches('.');
+            format!(
+                "`{name}` is held: {reason}. `{}` lets it go",
+                command.replace('`', "")
+            )
+        }
+        Some(AfterMerge::Failed {
+            failure,
+            applied,
+            failed,
+            not_reached,
+        }) => {
+            for (word, addresses) in [
+                ("applied before", applied),
+                ("failed", failed),
+                ("not reached", not_reached),
+            ] {
+                if !addresses.is_empty() {
+                    let (names, more) = cut_off(addresses.clone(), limit);
+                    lists.push(Addresses { word, names, more });
+                }
+            }
+            format!("`{name}` failed: `{}`", failure.step.replace('`', "'"))
+        }
+        Some(AfterMerge::Superseded { by }) => format!("`{name}` is superseded by {by}"),
+        Some(AfterMerge::Cancelled { by }) => {
+            format!("`{name}` was cancelled by `{}`", by.replace('`', "'"))
+        }
+        Some(AfterMerge::Interrupted { next }) => {
+            format!("`{name}` was interrupted, and how far it came is not known: {next}")
+        }
+    };
+    Outcome { sentence, lists }
+}

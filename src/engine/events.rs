@@ -16,6 +16,10 @@ const DIAGNOSTICS: usize = 200;
 /// puts its whole output there.
 const DETAIL: usize = 16 * 1024;
 
+/// The warning about a flag of ours. It is the only way to keep a state outside
+/// of the checkout without writing into the configuration.
+const OWN_FLAG: &str = "Deprecated flag: -state";
+
 /// What became of a resource in an apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyOutcome {
@@ -166,6 +170,9 @@ impl Record {
 
     fn event(&mut self, event: Event, progress: &mut dyn FnMut(&Progress)) {
         if let Some(diagnostic) = event.diagnostic {
+            if diagnostic.summary == OWN_FLAG {
+                return;
+            }
             self.diagnostic(diagnostic);
         }
         if !event.message.is_empty() && event.kind != "version" {
@@ -219,11 +226,6 @@ impl Record {
     }
 
     fn diagnostic(&mut self, raw: RawDiagnostic) {
-        // The flag is ours, and it is the only way to keep a state outside of
-        // the checkout without writing into the configuration.
-        if raw.summary == "Deprecated flag: -state" {
-            return;
-        }
         let severity = if raw.severity == "warning" {
             Severity::Warning
         } else {
@@ -365,6 +367,7 @@ mod tests {
             r#"{"@message":"m","diagnostic":{"severity":"warning","summary":"Deprecated flag: -state","detail":"d"},"type":"diagnostic"}"#,
         ]);
         assert!(record.diagnostics.is_empty());
+        assert_eq!(record.tail.text(), "");
     }
 
     #[test]

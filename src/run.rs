@@ -279,8 +279,6 @@ pub struct RunResult {
     pub failure: Option<Failure>,
     /// What the apply did to each resource, where it did not do all.
     pub applied: Option<AppliedParts>,
-    /// Where the plan came from, to be said to the reader: a note on the state, say.
-    pub notes: Vec<String>,
     /// What took its place, or who stopped it.
     pub ended_by: Option<String>,
     /// How it shall end, while its worker has not ended it yet.

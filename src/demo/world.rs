@@ -36,7 +36,7 @@ fn list(top: &Path, folder: &Path, lines: &mut Vec<String>) -> Result<(), DemoEr
             .unwrap_or(&path)
             .display()
             .to_string();
-        lines.push(format!("{name:<28} {shown}"));
+        lines.push(format!("{name:<44} {shown}"));
     }
     Ok(())
 }

@@ -16,6 +16,14 @@ const DIAGNOSTICS: usize = 200;
 /// puts its whole output there.
 const DETAIL: usize = 16 * 1024;
 
+/// The warning about a flag of ours. It is the only way to keep a state outside
+/// of the checkout without writing into the configuration.
+const OWN_FLAG: &str = "Deprecated flag: -state";
+
+/// A warning of `init` about lock files for other machines than this one: a matter of the
+/// repository's, the same in every run, and nothing that a reviewer of a change can act on.
+const LOCK_FILE_OF_OTHERS: &str = "Incomplete lock file information for providers";
+
 /// What became of a resource in an apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyOutcome {
@@ -166,6 +174,9 @@ impl Record {
 
     fn event(&mut self, event: Event, progress: &mut dyn FnMut(&Progress)) {
         if let Some(diagnostic) = event.diagnostic {
+            if diagnostic.summary == OWN_FLAG {
+                return;
+            }
             self.diagnostic(diagnostic);
         }
         if !event.message.is_empty() && event.kind != "version" {
@@ -219,11 +230,6 @@ impl Record {
     }
 
     fn diagnostic(&mut self, raw: RawDiagnostic) {
-        // The flag is ours, and it is the only way to keep a state outside of
-        // the checkout without writing into the configuration.
-        if raw.summary == "Deprecated flag: -state" {
-            return;
-        }
         let severity = if raw.severity == "warning" {
             Severity::Warning
         } else {
@@ -308,6 +314,7 @@ pub(super) fn from_text(text: &str) -> Vec<Diagnostic> {
             ..remark(summary.to_owned())
         });
     }
+    found.retain(|diagnostic| diagnostic.summary != LOCK_FILE_OF_OTHERS);
     for diagnostic in &mut found {
         diagnostic.detail = cut(diagnostic.detail.trim().to_owned());
     }
@@ -365,6 +372,7 @@ mod tests {
             r#"{"@message":"m","diagnostic":{"severity":"warning","summary":"Deprecated flag: -state","detail":"d"},"type":"diagnostic"}"#,
         ]);
         assert!(record.diagnostics.is_empty());
+        assert_eq!(record.tail.text(), "");
     }
 
     #[test]

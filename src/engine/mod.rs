@@ -14,6 +14,7 @@ mod data_dir;
 mod environment;
 mod error;
 mod events;
+mod job;
 mod lines;
 mod local_state;
 mod planning;
@@ -39,12 +40,12 @@ pub use self::error::{
     Stranded,
 };
 pub use self::events::ApplyOutcome;
+pub use self::job::{Job, Lock, State};
 pub use self::process::{ProcessMark, boot_id};
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
 use crate::plan::Diagnostic;
-use crate::redact::Secret;
 
 /// How long `version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
@@ -110,7 +111,8 @@ pub struct Engine {
 
 impl Engine {
     /// Finds the program. `supervisor` is our own executable, which is started
-    /// again as the supervisor of every step.
+    /// again as the supervisor of every step; `/proc/self/exe` names it even
+    /// after an upgrade replaced the file.
     ///
     /// # Errors
     ///
@@ -146,6 +148,8 @@ impl Engine {
                 },
             },
         })?;
+        // Steps run in folders of their own.
+        let found = std::path::absolute(&found).unwrap_or(found);
         Ok(Self {
             program: found,
             flavour,
@@ -225,85 +229,6 @@ impl Engine {
                 refused(said.chars().filter(|c| !c.is_control()).take(200).collect())
             })
     }
-}
-
-/// What is to be run, where, and with what.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The workspace.
-    pub workspace: WorkspaceName,
-    /// The checkout of the repository, an absolute path.
-    pub checkout: PathBuf,
-    /// The root module's folder in it, with `/`; empty for the top.
-    pub folder: String,
-    /// A folder of this run's own for logs and the plan; a folder for each step is made in it.
-    pub work_dir: PathBuf,
-    /// Terraform's data folder, absolute, outside of the checkout and kept between runs. What a
-    /// stranger's plan may have written to must not be used for a merge.
-    pub data_dir: PathBuf,
-    /// The folder for temporary files, made where it is not there. Providers
-    /// put sockets in it, so the path is at most [`Job::TMP_DIR_LIMIT`] bytes long.
-    pub tmp_dir: PathBuf,
-    /// A program with its arguments that Terraform's command is put behind: a sandbox. Empty for none.
-    pub wrapper: Vec<OsString>,
-    /// Where the state is.
-    pub state: State,
-    /// Variable files, relative to the folder.
-    pub var_files: Vec<String>,
-    /// Terraform's own workspace to select, where it is not `default`.
-    pub terraform_workspace: Option<String>,
-    /// What Terraform sees of the environment, as [`environment()`] chose it.
-    pub env: Vec<(String, Secret)>,
-    /// How long a plan may take, init and all.
-    pub plan_timeout: Duration,
-    /// How long an apply may take before it is asked to stop.
-    pub apply_timeout: Duration,
-    /// Whether a plan takes the state's lock. An apply always does.
-    pub lock: Lock,
-    /// The `required_version` constraints of the root module.
-    pub required_version: Vec<String>,
-}
-
-impl Job {
-    /// A socket's path holds 107 bytes on Linux; a provider's name in the folder takes up to 27.
-    pub const TMP_DIR_LIMIT: usize = 80;
-
-    /// The folder that Terraform runs in.
-    pub fn cwd(&self) -> PathBuf {
-        if self.folder.is_empty() {
-            self.checkout.clone()
-        } else {
-            self.checkout.join(&self.folder)
-        }
-    }
-}
-
-/// Where a workspace's state is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Where the configuration's `backend` or `cloud` block says.
-    Backend,
-    /// In this file, which Mainstay keeps with the versions before it.
-    Local(PathBuf),
-    /// In the folder itself, as Terraform does without a backend.
-    InFolder,
-}
-
-/// Whether a plan takes the state's lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
-    /// It does, and waits this long for whoever holds it.
-    Take {
-        /// How long.
-        wait: Duration,
-    },
-    /// It reads the state without: for plans that are only shown.
-    Skip,
-}
-
-impl Lock {
-    /// How long an apply waits for the lock where its job does not say.
-    const APPLY_WAIT: Duration = Duration::from_secs(60);
 }
 
 /// What a plan is made for.

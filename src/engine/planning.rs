@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::advice::lock_info;
 use super::error::{EngineError, Evidence, LockInfo};
 use super::events::from_text;
-use super::local_state::{self, Condition};
 use super::step::{Call, Finished};
 use super::version::{Fit, Version, fit};
 use super::{
@@ -27,14 +26,13 @@ use crate::plan::{Diagnostic, Severity};
 static INIT: Mutex<()> = Mutex::const_new(());
 
 /// Beginnings of the summaries by which Terraform asks for an init.
-const ASKS_FOR_INIT: [&str; 8] = [
+const ASKS_FOR_INIT: [&str; 7] = [
     "Module not installed",
     "Module source has changed",
     "Module version requirements have changed",
     "Inconsistent dependency lock file",
     "Required plugins are not installed",
     "Could not load plugin",
-    "Plugin reinitialization required",
     "Provider requirements cannot be satisfied by locked dependencies",
 ];
 
@@ -421,37 +419,6 @@ pub(super) fn lock_in(diagnostics: &[Diagnostic]) -> Option<LockInfo> {
         .iter()
         .find(|d| d.summary.starts_with("Error acquiring the state lock"))
         .map(|found| lock_info(&found.detail))
-}
-
-impl Job {
-    /// Looks at a state that Mainstay keeps, before anything is done with it.
-    /// Returns its serial number, where there is a state.
-    pub(super) fn check_state(&self, step: Step) -> Result<Option<u64>, EngineError> {
-        let State::Local(path) = &self.state else {
-            return Ok(None);
-        };
-        local_state::prepare(path)
-            .map_err(self.failing(|| format!("protect {}", path.display())))?;
-        let reading = || self.failing(|| format!("read the state {}", path.display()));
-        match local_state::look(path).map_err(reading())? {
-            Condition::Absent => Ok(None),
-            Condition::Sound(serial) => Ok(Some(serial)),
-            Condition::BeingWritten => Err(EngineError::StateLocked {
-                evidence: Box::new(Evidence {
-                    workspace: self.workspace.clone(),
-                    step,
-                    diagnostics: Vec::new(),
-                    tail: String::new(),
-                }),
-                lock: LockInfo::default(),
-            }),
-            Condition::Corrupt => Err(EngineError::CorruptState {
-                workspace: self.workspace.clone(),
-                path: path.clone(),
-                versions: local_state::versions(path).map_err(reading())?,
-            }),
-        }
-    }
 }
 
 /// The SHA-256 of a file, in hexadecimal digits.

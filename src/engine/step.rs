@@ -1,9 +1,8 @@
 //! One start of the program: its folder, its supervisor, its output.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -241,83 +240,12 @@ impl Engine {
             } else {
                 Wrapped::Behind(self.program.clone())
             },
-            env: job_environment(job, call.terraform_workspace.as_deref())?,
+            env: job.environment(call.terraform_workspace.as_deref())?,
             cwd: job.cwd(),
             stdout: call.result.clone().unwrap_or(stdout),
             stderr,
             mercy: call.step.mercy(),
         })
-    }
-}
-
-/// The whole environment of a step: the job's, and over it what the engine sets.
-fn job_environment(
-    job: &Job,
-    terraform_workspace: Option<&str>,
-) -> io::Result<Vec<(OsString, OsString)>> {
-    let mut env: Vec<(OsString, OsString)> = Vec::new();
-    let mut set = |name: &str, value: &OsStr| {
-        env.retain(|(known, _)| known != name);
-        env.push((name.into(), value.to_owned()));
-    };
-    for (name, value) in &job.env {
-        if name == "TF_CLI_CONFIG_FILE" {
-            // Terraform runs in another folder, and warns of a missing file each time.
-            let path = std::path::absolute(value.expose())?;
-            if path.is_file() {
-                set(name, path.as_os_str());
-            }
-        } else {
-            set(name, OsStr::new(value.expose()));
-        }
-    }
-    set("TF_DATA_DIR", job.data_dir.as_os_str());
-    set("TF_IN_AUTOMATION", OsStr::new("1"));
-    set("TF_INPUT", OsStr::new("0"));
-    set("CHECKPOINT_DISABLE", OsStr::new("1"));
-    set("TMPDIR", job.tmp_dir.as_os_str());
-    if let Some(selected) = terraform_workspace {
-        set("TF_WORKSPACE", OsStr::new(selected));
-    }
-    Ok(env)
-}
-
-impl Job {
-    /// Names what was being done when an I/O error came.
-    pub(super) fn failing(
-        &self,
-        what: impl FnOnce() -> String,
-    ) -> impl FnOnce(io::Error) -> EngineError {
-        let workspace = self.workspace.clone();
-        move |source| EngineError::Io {
-            workspace,
-            what: what(),
-            source,
-        }
-    }
-
-    /// Makes the run's folders, for their owner alone.
-    pub(super) fn prepare(&self) -> Result<(), EngineError> {
-        if self.tmp_dir.as_os_str().as_bytes().len() > Self::TMP_DIR_LIMIT {
-            let source = io::Error::new(
-                io::ErrorKind::InvalidFilename,
-                format!(
-                    "it is longer than {} bytes, too long for sockets",
-                    Self::TMP_DIR_LIMIT
-                ),
-            );
-            return Err(self.failing(|| {
-                format!("use {} for temporary files", self.tmp_dir.display())
-            })(source));
-        }
-        for dir in [&self.work_dir, &self.tmp_dir] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)
-                .map_err(self.failing(|| format!("make {}", dir.display())))?;
-        }
-        Ok(())
     }
 }
 

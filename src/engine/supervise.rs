@@ -47,6 +47,9 @@ pub(super) const GO: u8 = b'!';
 /// 2 MiB of arguments and environment, and JSON may double them.
 const ORDER_LIMIT: u64 = 8 << 20;
 
+/// How long what an interrupted apply left behind may take to end.
+const LEFT_BEHIND: Duration = Duration::from_secs(30);
+
 /// How often processes are looked for that are being waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -274,7 +277,7 @@ async fn supervise(dir: &Path, order: &Order) -> Result<(), SuperviseError> {
             }
         }
     };
-    settle(order.mercy, status).await;
+    settle(order.mercy, status, asked).await;
     record_end(dir, exit_of(status), asked)
 }
 
@@ -327,20 +330,32 @@ fn to_ask(wrapped: &Wrapped, child: ProcessMark) -> Option<ProcessMark> {
 /// Sees to what the program left behind.
 ///
 /// Nothing outlives a step that may be killed. After an apply that ended by
-/// itself, what a provisioner put in the background is its author's business.
+/// itself, what a provisioner put in the background is its author's business;
+/// one that was interrupted has killed the shells of its provisioners (tried
+/// with 1.11.4) and not what they had started, which gets a while to end.
 /// After an apply that was killed (by a lack of memory, say) its providers can
 /// report to nobody and are ended, but a provisioner's command still changes
 /// the world and is waited for, so that nothing else runs beside it.
-async fn settle(mercy: Mercy, status: ExitStatus) {
-    match mercy {
-        Mercy::Expendable => end_all(|_| true).await,
-        Mercy::Spared if status.code().is_some() => {}
-        Mercy::Spared => {
-            end_all(is_provider).await;
-            while descendants(own_pid()).is_ok_and(|left| !left.is_empty()) {
-                tokio::time::sleep(LOOK_EVERY).await;
+async fn settle(mercy: Mercy, status: ExitStatus, asked: Asked) {
+    match (mercy, status.code()) {
+        (Mercy::Expendable, _) => end_all(|_| true).await,
+        (Mercy::Spared, Some(_)) => {
+            if asked != Asked::No {
+                // Whether anything is left then is told by nobody.
+                let _ = tokio::time::timeout(LEFT_BEHIND, nothing_left()).await;
             }
         }
+        (Mercy::Spared, None) => {
+            end_all(is_provider).await;
+            nothing_left().await;
+        }
+    }
+}
+
+/// Waits until the last descendant has ended.
+async fn nothing_left() {
+    while descendants(own_pid()).is_ok_and(|left| !left.is_empty()) {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

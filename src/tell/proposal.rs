@@ -307,7 +307,7 @@ fn workspace(
             Some(ApplyMode::Never) | None => OnMerge::Never,
             Some(ApplyMode::OnMerge) => OnMerge::Apply,
         },
-        state_note: current.and_then(|run| run.result.notes.first().cloned()),
+        state_note: None,
         run: current.map(|run| run.id),
         after_merge,
     }

@@ -152,8 +152,8 @@ fn light(light: Light) -> StatusState {
 /// How a run of a commit came out, as the commit's status counts it.
 enum Outcome<'r> {
     Applied(&'r Run),
-    Held(&'r Run),
-    Bad(&'r Run),
+    Held,
+    Bad,
     UnderWay,
 }
 
@@ -211,8 +211,8 @@ fn outcome<'r>(runs: &'r [Run], commit: &CommitSha, name: &WorkspaceName) -> Out
         None => Outcome::UnderWay,
         Some(run) => match run.state {
             State::Applied => Outcome::Applied(run),
-            State::Held => Outcome::Held(run),
-            State::Failed | State::Cancelled => Outcome::Bad(run),
+            State::Held => Outcome::Held,
+            State::Failed | State::Cancelled => Outcome::Bad,
             _ => Outcome::UnderWay,
         },
     }
@@ -232,9 +232,9 @@ fn summed_up(
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let bad = named(|o| matches!(o, Outcome::Bad(_)));
+    let bad = named(|o| matches!(o, Outcome::Bad));
     let under_way = named(|o| matches!(o, Outcome::UnderWay));
-    let held = named(|o| matches!(o, Outcome::Held(_)));
+    let held = named(|o| matches!(o, Outcome::Held));
     if !bad.is_empty() {
         return (StatusState::Failure, format!("not applied: {bad}"));
     }

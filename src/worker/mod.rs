@@ -93,7 +93,6 @@ struct Ready {
     run: Run,
     settings: Settings,
     job: Job,
-    notes: Vec<String>,
     problems: Vec<ModuleProblem>,
     /// Masks what was injected into the environment: it is secret, whatever Terraform thinks of it.
     secrets: Redactor,
@@ -170,9 +169,7 @@ impl Worker {
             }
         };
         store
-            .happened(id, &Event::CheckedOut, now(), |result| {
-                result.notes.clone_from(&ready.notes)
-            })
+            .happened(id, &Event::CheckedOut, now(), |_| {})
             .map_err(failed)?;
         let observer = Recorder {
             fleet: &self.fleet,
@@ -452,16 +449,9 @@ impl Worker {
                 folder: std::env::temp_dir(),
                 source,
             })?;
-        let mut notes = Vec::new();
         let state = match resolved.backend {
-            Backend::None => {
-                notes.push(
-                    "the state is kept by Mainstay, since the configuration names no backend"
-                        .to_owned(),
-                );
-                engine::State::Local(self.places.state(&what.repo, &what.workspace))
-            }
-            _ => engine::State::Backend,
+            Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
+            Backend::Named(_) | Backend::Cloud => engine::State::Backend,
         };
         let job = Job {
             workspace: what.workspace.clone(),
@@ -487,7 +477,6 @@ impl Worker {
         Ok(Ready {
             settings,
             job,
-            notes,
             problems: resolved.problems,
             secrets,
             run,

@@ -17,22 +17,22 @@ use tempfile::TempDir;
 /// The variable by which a test finds the processes that it started.
 const MARK: &str = "MAINSTAY_TEST_MARK";
 
-pub struct Bench {
+pub(crate) struct Bench {
     dir: TempDir,
-    pub engine: Engine,
-    pub seen: Recorder,
-    pub cancel: CancelToken,
+    pub(crate) engine: Engine,
+    pub(crate) seen: Recorder,
+    pub(crate) cancel: CancelToken,
     runs: Mutex<u32>,
 }
 
 impl Bench {
     /// A bench with the real program and this `main.tf`.
-    pub fn new(main_tf: &str) -> Self {
+    pub(crate) fn new(main_tf: &str) -> Self {
         Self::with(&Program::Terraform, tempfile::tempdir().unwrap(), main_tf)
     }
 
     /// A bench with a shell script in the program's place.
-    pub fn faked(script: &str) -> Self {
+    pub(crate) fn faked(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("terraform");
         let version = r#"[ "$1" = version ] && { echo '{"terraform_version":"1.11.4"}'; exit; }"#;
@@ -61,7 +61,7 @@ impl Bench {
         bench
     }
 
-    pub fn patient(self, patience: Patience) -> Self {
+    pub(crate) fn patient(self, patience: Patience) -> Self {
         Self {
             engine: self.engine.with_patience(patience),
             ..self
@@ -69,22 +69,22 @@ impl Bench {
     }
 
     /// A path in the bench's folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path("checkout").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.path("states/net.tfstate")
     }
 
     /// A job with a work folder of its own.
-    pub fn job(&self) -> Job {
+    pub(crate) fn job(&self) -> Job {
         let mut runs = self.runs.lock().unwrap();
         *runs += 1;
         Job {
@@ -115,23 +115,23 @@ impl Bench {
         }
     }
 
-    pub async fn plan(&self, job: &Job) -> Result<SavedPlan, EngineError> {
+    pub(crate) async fn plan(&self, job: &Job) -> Result<SavedPlan, EngineError> {
         self.engine
             .plan(job, PlanMode::Normal, &self.seen, &self.cancel)
             .await
     }
 
-    pub async fn apply(&self, job: &Job, plan: SavedPlan) -> Result<Applied, EngineError> {
+    pub(crate) async fn apply(&self, job: &Job, plan: SavedPlan) -> Result<Applied, EngineError> {
         self.engine.apply(job, plan, &self.seen, &self.cancel).await
     }
 
-    pub async fn plan_and_apply(&self, job: &Job) -> Result<Applied, EngineError> {
+    pub(crate) async fn plan_and_apply(&self, job: &Job) -> Result<Applied, EngineError> {
         let plan = self.plan(job).await?;
         self.apply(job, plan).await
     }
 
     /// The numbers of the living processes that this bench's steps started.
-    pub fn alive(&self) -> Vec<i32> {
+    pub(crate) fn alive(&self) -> Vec<i32> {
         marked(self.dir.path())
     }
 }
@@ -154,7 +154,7 @@ fn marked(mark: &Path) -> Vec<i32> {
 }
 
 /// Waits until `what` holds, half a minute at most.
-pub async fn until(mut what: impl FnMut() -> bool) {
+pub(crate) async fn until(mut what: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !what() {
         assert!(
@@ -167,23 +167,23 @@ pub async fn until(mut what: impl FnMut() -> bool) {
 
 /// An observer that keeps all it is told.
 #[derive(Default)]
-pub struct Recorder {
-    pub starts: Mutex<Vec<StepStart>>,
-    pub ends: Mutex<Vec<StepEnd>>,
-    pub progress: Mutex<Vec<Progress>>,
-    pub refuse: AtomicBool,
+pub(crate) struct Recorder {
+    pub(crate) starts: Mutex<Vec<StepStart>>,
+    pub(crate) ends: Mutex<Vec<StepEnd>>,
+    pub(crate) progress: Mutex<Vec<Progress>>,
+    pub(crate) refuse: AtomicBool,
 }
 
 impl Recorder {
-    pub fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         self.starts.lock().unwrap().iter().map(|s| s.step).collect()
     }
 
-    pub fn last(&self) -> StepStart {
+    pub(crate) fn last(&self) -> StepStart {
         self.starts.lock().unwrap().last().unwrap().clone()
     }
 
-    pub fn saw(&self, progress: &Progress) -> bool {
+    pub(crate) fn saw(&self, progress: &Progress) -> bool {
         self.progress.lock().unwrap().contains(progress)
     }
 }

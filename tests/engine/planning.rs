@@ -363,3 +363,23 @@ async fn a_program_that_is_something_else_has_no_version() {
     let error = engine.version().await.unwrap_err();
     assert!(matches!(error, EngineError::NoVersion { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_folder_whose_sockets_would_have_too_long_names_is_refused() {
+    let bench = Bench::new(ONE);
+    let mut job = bench.job();
+    job.tmp_dir = bench.path(&"x".repeat(80));
+    let error = bench.plan(&job).await.unwrap_err();
+    assert!(matches!(error, EngineError::Io { .. }), "{error:?}");
+    assert!(bench.seen.steps().is_empty());
+}
+
+#[tokio::test]
+async fn a_relative_folder_is_refused() {
+    let bench = Bench::new(ONE);
+    let mut job = bench.job();
+    job.data_dir = "data".into();
+    let error = bench.plan(&job).await.unwrap_err();
+    assert!(matches!(error, EngineError::Io { .. }), "{error:?}");
+    assert!(bench.seen.steps().is_empty());
+}

@@ -1,0 +1,403 @@
+//! The scenario harness: the real daemon, the real Terraform and git, and the model of GitHub.
+//!
+//! A [`Scenario`] owns all of it. At its end it fails a test that leaves a process, a run that
+//! has not ended, two comments of ours on one pull request, a request that the model does not
+//! know, or one that came although GitHub asked to wait.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::github::GitHub;
+use crate::github::repository::Repository;
+use crate::github::world::Role;
+use crate::localfs;
+
+/// The account that the daemon writes with.
+pub(crate) const BOT: &str = "mainstay-bot";
+
+/// Its token.
+const TOKEN: &str = "ghp_the-token-of-the-scenarios-0123456789";
+
+/// How long anything may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One world of a test's own.
+pub(crate) struct Scenario {
+    pub(crate) hub: GitHub,
+    pub(crate) repo: Repository,
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+    environment: Vec<(String, String)>,
+    checked: bool,
+}
+
+/// What a command printed, and how it ended.
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Scenario {
+    /// A GitHub with `acme/infra`, where alice may write and mallory may read; settings for one
+    /// workspace `network` in the folder of that name. The daemon is not started yet.
+    pub(crate) async fn new() -> Self {
+        let hub = GitHub::start().await;
+        let repo = hub.create_repository("acme/infra");
+        hub.user("alice", &[(&repo, Role::Write)]);
+        hub.user("mallory", &[(&repo, Role::Read)]);
+        hub.token(TOKEN, BOT, &["repo"]);
+        repo.grant(BOT, Role::Write);
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let scenario = Self {
+            hub,
+            repo,
+            folder,
+            daemon: None,
+            environment: Vec::new(),
+            checked: false,
+        };
+        std::fs::create_dir_all(scenario.world()).expect("the world can be made");
+        std::fs::create_dir_all(scenario.folder.path().join("home")).expect("a home can be made");
+        scenario.configure("");
+        scenario.declare(
+            "acme.toml",
+            &declaration(
+                "acme/infra",
+                "[[workspace]]\nname = \"network\"\npath = \"network\"\n",
+            ),
+        );
+        scenario
+    }
+
+    /// Writes the settings, with more lines before the sections.
+    pub(crate) fn configure(&self, more: &str) {
+        let text = format!(
+            "data_dir = \"var\"\npoll_every = \"200ms\"\nlisten = \"off\"\n{more}\n\n[github]\napi_url = \"{}\"\n",
+            self.hub.api_url()
+        );
+        std::fs::write(self.config(), text).expect("the settings can be written");
+        std::fs::create_dir_all(self.folder.path().join("workspaces"))
+            .expect("the folder of declarations can be made");
+    }
+
+    /// Writes a declaration file.
+    pub(crate) fn declare(&self, file: &str, text: &str) {
+        let path = self.folder.path().join("workspaces").join(file);
+        std::fs::write(path, text).expect("a declaration can be written");
+    }
+
+    /// A variable more in the daemon's environment, from its next start on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The folder that stands in for the world: where `localfs_file` writes.
+    pub(crate) fn world(&self) -> PathBuf {
+        self.folder.path().join("world")
+    }
+
+    /// What a file of the world holds; `None` where it is not there.
+    pub(crate) fn in_world(&self, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.world().join(file)).ok()
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("mainstay.toml")
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("var")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The program with the scenario's environment and nothing else of ours.
+    pub(crate) fn mainstay(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(localfs::MAINSTAY);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("HOME", self.folder.path().join("home"))
+            .env("USER", "operator")
+            .env("GITHUB_TOKEN", TOKEN)
+            .env("TF_CLI_CONFIG_FILE", localfs::cli_config())
+            .env("LOCALFS_ROOT", self.world())
+            .env("MAINSTAY_CONFIG", self.config())
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .env("RUST_LOG", "mainstay=debug")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self
+            .mainstay(arguments)
+            .output()
+            .expect("mainstay can be started");
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs a command that prints JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.run(arguments);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| {
+            panic!(
+                "{arguments:?} printed no JSON ({error}): {}{}",
+                ran.stdout, ran.stderr
+            )
+        })
+    }
+
+    /// The log of the daemon, all its lives.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn start(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon runs already");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("daemon.log"))
+            .expect("the log can be opened");
+        let child = self
+            .mainstay(&["serve"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            // A group of its own, so that a signal to the test does not end it half way.
+            .process_group(0)
+            .spawn()
+            .expect("the daemon can be started");
+        self.daemon = Some(child);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.daemon.as_ref().expect("the daemon runs");
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, signal).expect("the daemon can be signalled");
+    }
+
+    /// Asks the daemon to end, and waits for it.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.reap("SIGTERM")
+    }
+
+    /// Kills the daemon as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+        self.reap("SIGKILL");
+    }
+
+    fn reap(&mut self, after: &str) -> ExitStatus {
+        let mut child = self.daemon.take().expect("the daemon runs");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("the daemon can be waited for") {
+                return status;
+            }
+            if began.elapsed() > PATIENCE {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("the daemon did not end after {after}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until `look` gives something.
+    pub(crate) async fn wait<T>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            let ended = self
+                .daemon
+                .as_mut()
+                .and_then(|d| d.try_wait().ok().flatten());
+            if let Some(status) = ended {
+                self.checked = true;
+                panic!(
+                    "the daemon ended with {status} while the test waited for {what}\n{}",
+                    self.log()
+                );
+            }
+            if began.elapsed() > PATIENCE {
+                self.checked = true;
+                panic!(
+                    "{what} did not come in time\n{}\n{}",
+                    self.run(&["status"]).stdout,
+                    self.log()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Waits until our comment on a pull request says `text`; gives all of it.
+    pub(crate) async fn comment_with(&mut self, pull: u64, text: &str) -> String {
+        self.wait(&format!("a comment on #{pull} with `{text}`"), |s| {
+            s.comment(pull).filter(|body| body.contains(text))
+        })
+        .await
+    }
+
+    /// Our comment on a pull request.
+    pub(crate) fn comment(&self, pull: u64) -> Option<String> {
+        let ours: Vec<_> = self
+            .repo
+            .comments(pull)
+            .into_iter()
+            .filter(|c| c.author == BOT)
+            .collect();
+        assert!(
+            ours.len() <= 1,
+            "{} comments of ours on #{pull}",
+            ours.len()
+        );
+        ours.into_iter().next().map(|c| c.body)
+    }
+
+    /// Waits until a status of a commit stands there.
+    pub(crate) async fn status_is(&mut self, commit: &str, context: &str, state: &str) -> String {
+        let what = format!("{context} of {commit} being {state}");
+        self.wait(&what, |s| {
+            let (now, description) = s.status(commit, context)?;
+            (now == state).then_some(description)
+        })
+        .await
+    }
+
+    /// The state and description of a status of a commit.
+    pub(crate) fn status(&self, commit: &str, context: &str) -> Option<(String, String)> {
+        self.repo
+            .status(commit, context)
+            .map(|(state, description)| (state, description))
+    }
+
+    /// The runs on record, newest first, as `mainstay runs` prints them.
+    pub(crate) fn runs(&self) -> Vec<Value> {
+        let listed = self.json(&["runs", "--format", "json", "--limit", "0"]);
+        listed["runs"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Commits a root module with one file in the world to main, and waits until it is applied.
+    pub(crate) async fn applied(&mut self, files: &[(&str, &str)]) -> String {
+        let commit = self.repo.commit("main", files, "The beginning");
+        if self.daemon.is_none() {
+            self.start();
+        }
+        self.status_is(&commit, "mainstay/apply", "success").await;
+        commit
+    }
+
+    /// Ends the scenario: stops the daemon and looks for what must not be left.
+    pub(crate) async fn end(mut self) {
+        if self.daemon.is_some() {
+            let idle = |s: &Self| {
+                s.runs()
+                    .iter()
+                    .all(|run| {
+                        !matches!(
+                            run["state"].as_str(),
+                            Some("queued" | "preparing" | "planning" | "applying")
+                        )
+                    })
+                    .then_some(())
+            };
+            self.wait("every run to end", idle).await;
+            let status = self.stop();
+            assert!(
+                status.success(),
+                "the daemon ended with {status}\n{}",
+                self.log()
+            );
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        self.checked = true;
+        let unknown = self.hub.unmodelled();
+        assert!(
+            unknown.is_empty(),
+            "requests that the model does not know: {unknown:?}"
+        );
+        let impatient = self.hub.impatient();
+        assert!(
+            impatient.is_empty(),
+            "requests that came although GitHub asked to wait: {impatient:?}"
+        );
+        let left = processes_below(self.folder.path());
+        assert!(left.is_empty(), "processes are left: {left:?}");
+        let log = self.log();
+        assert!(!log.contains(TOKEN), "the token is in the log");
+        assert!(!log.contains("panicked"), "something panicked\n{log}");
+    }
+}
+
+impl Drop for Scenario {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if !self.checked && !std::thread::panicking() {
+            panic!("the scenario was not ended: call `end`");
+        }
+    }
+}
+
+/// A declaration of a repository.
+pub(crate) fn declaration(repo: &str, rest: &str) -> String {
+    format!("repo = \"{repo}\"\n\n{rest}")
+}
+
+/// A root module that keeps one file of the world.
+pub(crate) fn one_file(name: &str, content: &str) -> String {
+    format!(
+        "terraform {{\n  required_providers {{\n    localfs = {{ source = \"{}\" }}\n  }}\n}}\n\nresource \"localfs_file\" \"{name}\" {{\n  path    = \"{name}.txt\"\n  content = \"{content}\"\n}}\n",
+        mainstay::provider::SOURCE
+    )
+}
+
+/// The command lines of processes that work in a folder or below it.
+pub(crate) fn processes_below(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.path();
+            let works_in = std::fs::read_link(path.join("cwd")).ok()?;
+            let line = std::fs::read(path.join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            works_in
+                .starts_with(folder)
+                .then(|| format!("{} {line}", path.display()))
+        })
+        .collect()
+}

@@ -4,10 +4,28 @@
 //! stand in layers; a module imports only from layers below its own, and
 //! `tests/layers.rs` holds the table.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod decide;
+pub mod demo;
+pub mod dry_run;
 pub mod engine;
+pub mod fault;
+pub mod fleet;
 pub mod forge;
 pub mod id;
+pub mod modules;
 pub mod plan;
+pub mod provider;
 pub mod redact;
+pub mod report;
+pub mod run;
+pub mod serve;
+pub mod source;
+pub mod store;
+pub mod tell;
+pub mod watch;
+pub mod web;
+pub mod worker;
 pub mod workspace;

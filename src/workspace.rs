@@ -27,6 +27,17 @@ pub struct Declaration {
     pub discover: Option<Discover>,
 }
 
+impl Declaration {
+    /// How a workspace is run: declared by name, or found.
+    pub fn settings(&self, name: &WorkspaceName) -> Option<&Settings> {
+        self.workspaces
+            .iter()
+            .find(|w| &w.name == name)
+            .map(|w| &w.settings)
+            .or_else(|| self.discover.as_ref().map(|d| &d.settings))
+    }
+}
+
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepoAddress {

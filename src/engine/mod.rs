@@ -41,7 +41,7 @@ pub use self::error::{
 };
 pub use self::events::ApplyOutcome;
 pub use self::job::{Job, Lock, State};
-pub use self::process::ProcessMark;
+pub use self::process::{ProcessMark, boot_id};
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
@@ -68,6 +68,15 @@ pub enum Flavour {
     Terraform,
     /// OpenTofu.
     Tofu,
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Terraform => "Terraform",
+            Self::Tofu => "OpenTofu",
+        })
+    }
 }
 
 /// How long is waited for a step that was asked to stop.

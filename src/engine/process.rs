@@ -165,7 +165,7 @@ pub(super) fn descendants(root: i32) -> io::Result<Vec<Seen>> {
 
 /// The id that the kernel gave itself when the machine started; numbers of
 /// processes mean nothing beyond it. Empty where the kernel tells none.
-pub(super) fn boot_id() -> String {
+pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim().to_owned())
         .unwrap_or_default()

@@ -1,5 +1,8 @@
 //! Where pull requests live: the narrow trait, and what passes through it.
 
+pub mod github;
+mod plain;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{BranchName, CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
 use crate::redact::Secret;
+
+pub use plain::{Plain, RemoteHeads};
 
 /// What a look at one repository asks for.
 #[derive(Debug, Clone)]

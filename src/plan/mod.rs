@@ -1,6 +1,27 @@
 //! What Terraform says would change: plan JSON read into changes, counts and a fingerprint.
 
+mod diagnostic;
+mod difference;
+mod fingerprint;
+mod lines;
+mod node;
+mod pairs;
+mod read;
+mod reason;
+mod secrets;
+mod sequence;
+mod state;
+mod summary;
+pub mod text;
+mod wording;
+
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
+
+pub use fingerprint::FingerprintKey;
+pub use read::{PlanError, read, read_file, read_masked};
 
 /// What a plan would do, with nothing secret in it: it may be stored and shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +46,31 @@ pub struct Plan {
     pub resources_in_state: usize,
     /// Keyed digest of the changes: equal for equal changes, across reruns and folders.
     pub fingerprint: String,
+}
+
+impl Plan {
+    /// Whether applying it would do anything: to a resource, to the state, or to an output.
+    ///
+    /// Data sources that are read while applying change nothing.
+    pub fn has_changes(&self) -> bool {
+        self.counts != Counts::default() || !self.outputs.is_empty()
+    }
+
+    /// Whether the world differs from the state, or outputs would change: for a refresh-only plan
+    /// at the applied commit, this is drift.
+    ///
+    /// An empty list where there was null is no difference, and the exit status of such a plan is
+    /// not asked: Terraform 1.11 answers 2 right after a clean apply.
+    pub fn has_drift(&self) -> bool {
+        !self.drift.is_empty() || !self.outputs.is_empty()
+    }
+
+    /// The changes that lose something that exists: destroyed and replaced resources, by address.
+    pub fn destroys(&self) -> impl Iterator<Item = &Change> {
+        self.changes
+            .iter()
+            .filter(|change| change.action.destroys())
+    }
 }
 
 /// How many resources change, by kind.
@@ -91,6 +137,66 @@ impl Action {
     /// Whether something that exists is lost.
     pub fn destroys(self) -> bool {
         matches!(self, Self::Replace | Self::Destroy)
+    }
+}
+
+impl Action {
+    /// The sign of the action, as Terraform writes it.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Create => "+",
+            Self::Read => "<=",
+            Self::Update => "~",
+            Self::Replace => "-/+",
+            Self::Destroy => "-",
+            Self::Forget => ".",
+            Self::NoOp => " ",
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    /// `2 to create, 1 to destroy`, or `no changes`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            create,
+            update,
+            replace,
+            destroy,
+            import,
+            moved,
+            forget,
+        } = *self;
+        let counted: Vec<String> = [
+            (create, "create"),
+            (update, "change"),
+            (replace, "replace"),
+            (destroy, "destroy"),
+            (import, "import"),
+            (moved, "move"),
+            (forget, "forget"),
+        ]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} to {word}"))
+        .collect();
+        if counted.is_empty() {
+            f.write_str("no changes")
+        } else {
+            f.write_str(&counted.join(", "))
+        }
+    }
+}
+
+impl Sign {
+    /// The sign as Terraform writes it; a space for what stays.
+    pub fn symbol(self) -> char {
+        match self {
+            Self::Add => '+',
+            Self::Remove => '-',
+            Self::Change => '~',
+            Self::Same => ' ',
+        }
     }
 }
 

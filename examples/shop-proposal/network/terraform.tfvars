@@ -1,0 +1,4 @@
+subnets = {
+  frontend = "10.20.1.0/24"
+  backend  = "10.20.16.0/20"
+}

@@ -1,0 +1,4 @@
+output "urls" {
+  description = "Addresses of the pages, by name."
+  value       = module.site.urls
+}

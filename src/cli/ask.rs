@@ -1,0 +1,72 @@
+//! Commands to the daemon from its own machine.
+
+use anyhow::{Context as _, bail};
+
+use super::{ConfigArgument, Exit, shown};
+use crate::clock::now;
+use crate::id::{RepoName, WorkspaceName};
+use crate::store::{NewCommand, Store};
+
+/// Writes a command into the record, where the daemon finds it.
+pub(super) fn ask(
+    verb: &str,
+    workspaces: &[WorkspaceName],
+    repo: Option<&str>,
+    config: &ConfigArgument,
+) -> anyhow::Result<Exit> {
+    let (config, declarations) = shown::load(config)?;
+    let store = Store::open_existing(&config.data_dir)?;
+    let repos: Vec<RepoName> = declarations.into_iter().map(|d| d.repo).collect();
+    let repo = match (repo, repos.as_slice()) {
+        (Some(name), all) => all.iter().find(|r| r.as_str() == name).with_context(|| {
+            format!(
+                "no repository `{name}` is declared; there are {}",
+                list(all)
+            )
+        })?,
+        (None, [only]) => only,
+        (None, all) => bail!(
+            "several repositories are declared: name one of {} by --repo",
+            list(all)
+        ),
+    };
+    let known: Vec<WorkspaceName> = store
+        .workspaces(repo)?
+        .into_iter()
+        .map(|w| w.name)
+        .collect();
+    for name in workspaces {
+        if !known.contains(name) {
+            bail!(
+                "the record of {repo} has no workspace `{name}`; it has {}",
+                list(&known)
+            );
+        }
+    }
+    let mut line = format!("mainstay {verb}");
+    for name in workspaces {
+        line.push(' ');
+        line.push_str(name.as_str());
+    }
+    store.add_command(&NewCommand {
+        repo: repo.clone(),
+        comment: None,
+        issue: None,
+        author: std::env::var("USER").unwrap_or_else(|_| "the daemon's machine".to_owned()),
+        line: line.clone(),
+        written_at: now(),
+        head: None,
+    })?;
+    eprintln!("Asked the daemon: `{line}` in {repo}. `mainstay status` shows what becomes of it.");
+    Ok(Exit::Nothing)
+}
+
+fn list<T: std::fmt::Display>(all: &[T]) -> String {
+    if all.is_empty() {
+        return "none".to_owned();
+    }
+    all.iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,255 @@
+//! `mainstay check`: every mistake at once.
+
+use std::collections::BTreeSet;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{ConfigArgument, Exit, shown};
+use crate::config::{self, Config, Severity};
+use crate::fault::chain;
+use crate::forge::github::Level;
+use crate::forge::{Forge as _, LookRequest};
+use crate::modules::{self, Backend, Presence};
+use crate::serve::{Forges, check_sandbox, find_engine};
+use crate::source::{Heads, Mirror, RemoteAddress};
+use crate::worker::Places;
+use crate::workspace::{Declaration, RepoAddress};
+
+/// What was found, as it is shown.
+struct Findings {
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    fn say(&mut self, level: Level, text: &str) {
+        let style = |colour: AnsiColor| Style::new().bold().fg_color(Some(colour.into()));
+        let (label, style) = match level {
+            Level::Ok => ("ok", style(AnsiColor::Green)),
+            Level::Warn => {
+                self.warnings += 1;
+                ("warning", style(AnsiColor::Yellow))
+            }
+            Level::Error => {
+                self.errors += 1;
+                ("error", style(AnsiColor::Red))
+            }
+        };
+        anstream::println!("{style}{label:>7}{style:#} {text}");
+    }
+}
+
+/// Checks everything that can be checked.
+pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<Exit> {
+    let file = config::find(argument.config.as_deref())?;
+    let loaded = config::load(&file);
+    let mut findings = Findings {
+        errors: 0,
+        warnings: 0,
+    };
+    for problem in &loaded.problems {
+        let level = match problem.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warn,
+        };
+        findings.say(level, &problem.to_string());
+    }
+    if findings.errors == 0 {
+        let summary = summary(&loaded.declarations);
+        findings.say(Level::Ok, &format!("{}: {summary}", file.display()));
+    }
+    for declaration in &loaded.declarations {
+        about_policies(declaration, &mut findings);
+    }
+    if let Some(config) = &loaded.config {
+        match check_sandbox(config) {
+            Ok(()) => findings.say(Level::Warn, "this version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights"),
+            Err(error) => findings.say(Level::Error, &error.to_string()),
+        }
+        if let Some(github) = &config.github
+            && let Err(error) = github.read_credential()
+        {
+            // Without --online the token is only needed by the daemon, which may have it elsewhere.
+            let level = if online { Level::Error } else { Level::Warn };
+            findings.say(level, &chain(&error));
+        }
+        if online {
+            shown::runtime()?.block_on(try_out(config, &loaded.declarations, &mut findings));
+        }
+    }
+    let Findings { errors, warnings } = findings;
+    eprintln!("{errors} errors, {warnings} warnings");
+    Ok(if errors == 0 {
+        Exit::Nothing
+    } else {
+        Exit::Error
+    })
+}
+
+fn summary(declarations: &[Declaration]) -> String {
+    let workspaces: usize = declarations.iter().map(|d| d.workspaces.len()).sum();
+    let discovers = declarations.iter().any(|d| d.discover.is_some());
+    format!(
+        "{} repositories, {workspaces} workspaces declared{}",
+        declarations.len(),
+        if discovers {
+            ", more are discovered"
+        } else {
+            ""
+        }
+    )
+}
+
+fn about_policies(declaration: &Declaration, findings: &mut Findings) {
+    let named: BTreeSet<&str> = declaration
+        .workspaces
+        .iter()
+        .map(|w| &w.settings)
+        .chain(declaration.discover.iter().map(|d| &d.settings))
+        .flat_map(|s| &s.policies)
+        .map(String::as_str)
+        .collect();
+    if !named.is_empty() {
+        let names = named.into_iter().collect::<Vec<_>>().join(", ");
+        findings.say(
+            Level::Warn,
+            &format!(
+                "{}: names the policies {names}, and this version evaluates no policies yet: nothing is denied by them",
+                declaration.file.display()
+            ),
+        );
+    }
+}
+
+async fn try_out(config: &Config, declarations: &[Declaration], findings: &mut Findings) {
+    match find_engine(config) {
+        Err(error) => findings.say(Level::Error, &chain(&error)),
+        Ok(engine) => match engine.version().await {
+            Ok(version) => findings.say(
+                Level::Ok,
+                &format!("{version} at {}", engine.program().display()),
+            ),
+            Err(error) => findings.say(Level::Error, &chain(&error)),
+        },
+    }
+    let forges = match Forges::new(config, declarations) {
+        Ok(forges) => forges,
+        // The missing credential is said already.
+        Err(_) => return,
+    };
+    for declaration in declarations {
+        if let (RepoAddress::GitHub { .. }, Some(github)) = (&declaration.address, &forges.github) {
+            for finding in github.doctor(&declaration.repo).await {
+                findings.say(
+                    finding.level,
+                    &format!("{}: {}", declaration.repo, finding.text),
+                );
+            }
+        }
+        if let Err(error) = look_into(config, declaration, &forges, findings).await {
+            findings.say(Level::Error, &format!("{}: {error}", declaration.repo));
+        }
+    }
+}
+
+/// Fetches the base branch and holds the declaration against it.
+async fn look_into(
+    config: &Config,
+    declaration: &Declaration,
+    forges: &Forges,
+    findings: &mut Findings,
+) -> Result<(), String> {
+    let forge = forges.of(&declaration.address);
+    let said = |error: &dyn std::error::Error| chain(error);
+    let request = LookRequest {
+        repo: declaration.repo.clone(),
+        branch: declaration.branch.clone(),
+        proposals: declaration.proposals.clone(),
+    };
+    let look = forge
+        .look(std::slice::from_ref(&request))
+        .await
+        .pop()
+        .ok_or("the forge gave no answer")?
+        .map_err(|e| said(&e))?;
+    let base = look
+        .base
+        .clone()
+        .ok_or_else(|| format!("the branch `{}` is not there", declaration.branch))?;
+    let remote = forge
+        .remote(&declaration.repo)
+        .await
+        .map_err(|e| said(&e))?;
+    let path = Places::new(&config.data_dir)
+        .mirrors()
+        .join(crate::fleet::folder_name(declaration.repo.as_str()));
+    let (owned, refs) = (declaration.clone(), remote.proposal_refs);
+    let address = RemoteAddress {
+        url: remote.url,
+        login: remote.login,
+    };
+    let resolved = tokio::task::spawn_blocking(move || {
+        let mirror = Mirror::open(&path).map_err(|e| chain(&e))?;
+        mirror
+            .fetch(
+                &address,
+                &owned.branch,
+                &refs,
+                Heads::Only(&BTreeSet::new()),
+            )
+            .map_err(|e| chain(&e))?;
+        let tree = mirror
+            .tree_of(&base)
+            .and_then(|tree| mirror.tree(&tree))
+            .map_err(|e| chain(&e))?;
+        modules::resolve(&tree, &owned).map_err(|e| chain(&e))
+    })
+    .await
+    .map_err(|e| said(&e))??;
+    findings.say(
+        Level::Ok,
+        &format!(
+            "{}: {} is at {}, {} open proposals, {} workspaces",
+            declaration.repo,
+            declaration.branch,
+            look.base.as_ref().map_or("", |b| b.short()),
+            look.open.len(),
+            resolved.len()
+        ),
+    );
+    for found in resolved {
+        let name = &found.workspace.name;
+        if found.presence == Presence::Absent {
+            findings.say(
+                Level::Warn,
+                &format!(
+                    "{}: the folder `{}` of {name} holds no configuration on {}",
+                    declaration.repo, found.workspace.path, declaration.branch
+                ),
+            );
+        } else if found.backend == Backend::None {
+            findings.say(
+                Level::Ok,
+                &format!(
+                    "{}: {name} names no backend: its state is kept in {}",
+                    declaration.repo,
+                    config.data_dir.join("states").display()
+                ),
+            );
+        }
+        for problem in found.problems {
+            let line = problem
+                .line
+                .map(|line| format!(":{line}"))
+                .unwrap_or_default();
+            findings.say(
+                Level::Warn,
+                &format!(
+                    "{}: {}{line}: {}",
+                    declaration.repo, problem.file, problem.message
+                ),
+            );
+        }
+    }
+    Ok(())
+}

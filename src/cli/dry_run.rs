@@ -1,0 +1,162 @@
+//! `mainstay dry-run`: the shell round the dry run.
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{ConfigArgument, Exit, Format, shown};
+use crate::config::{self, Config, ConfigNotFound, LogFormat};
+use crate::dry_run::{Plans, Request, Watcher, dry_run as plan_checkout};
+use crate::engine::{CancelToken, Progress};
+use crate::id::WorkspaceName;
+use crate::report;
+use crate::serve::find_engine;
+use crate::workspace::Declaration;
+
+/// Plans a checkout and prints what the comment would say.
+pub(super) fn dry_run(
+    dir: &Path,
+    base: Option<&str>,
+    workspaces: &[WorkspaceName],
+    format: Format,
+    argument: &ConfigArgument,
+) -> anyhow::Result<Exit> {
+    shown::log(LogFormat::Text, "error");
+    let (config, declarations) = settings(dir, argument)?;
+    let engine = find_engine(&config)?;
+    let request = Request {
+        dir: dir.to_owned(),
+        base: base.map(str::to_owned),
+        workspaces: workspaces.to_vec(),
+        config,
+        declarations,
+    };
+    let lines = Arc::new(Lines::new());
+    shown::runtime()?.block_on(async {
+        let cancel = CancelToken::new();
+        let token = cancel.clone();
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                token.cancel();
+            }
+        });
+        let watcher: Arc<dyn Watcher> = Arc::clone(&lines) as _;
+        let outcome = plan_checkout(request, engine, watcher, &cancel).await;
+        lines.clear();
+        let outcome = outcome?;
+        match format {
+            Format::Text => {
+                let colour = if shown::colour(&std::io::stdout()) {
+                    report::Colour::Yes
+                } else {
+                    report::Colour::No
+                };
+                println!(
+                    "{}",
+                    report::terminal(&outcome.report, colour, shown::width())
+                );
+            }
+            Format::Markdown => println!("{}", report::comment(&outcome.report)?),
+            Format::Json => {
+                println!(
+                    "{}",
+                    serde_json::to_string_pretty(&report::json(&outcome.report))?
+                );
+            }
+        }
+        Ok(match outcome.plans {
+            Plans::Unchanged => Exit::Nothing,
+            Plans::Changes => Exit::Changes,
+            Plans::Failed => Exit::Error,
+        })
+    })
+}
+
+/// The settings where there are any: a dry run needs none.
+fn settings(dir: &Path, argument: &ConfigArgument) -> anyhow::Result<(Config, Vec<Declaration>)> {
+    match config::find(argument.config.as_deref()) {
+        Ok(_) => shown::load(argument),
+        // Somebody named a file: that it is not there is worth an error.
+        Err(error)
+            if argument.config.is_some() || !matches!(error, ConfigNotFound::Nowhere { .. }) =>
+        {
+            Err(error.into())
+        }
+        Err(_) => Ok((Config::default_in(dir), Vec::new())),
+    }
+}
+
+/// A line for each workspace on a terminal; nothing where nobody watches.
+struct Lines {
+    all: MultiProgress,
+    lines: Mutex<HashMap<WorkspaceName, ProgressBar>>,
+}
+
+impl Lines {
+    fn new() -> Self {
+        let all = MultiProgress::new();
+        if !std::io::stderr().is_terminal() {
+            all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        Self {
+            all,
+            lines: Mutex::default(),
+        }
+    }
+
+    fn with(&self, workspace: &WorkspaceName, change: impl FnOnce(&ProgressBar)) {
+        if let Some(line) = self
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(workspace)
+        {
+            change(line);
+        }
+    }
+
+    fn clear(&self) {
+        for line in self
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
+            line.finish_and_clear();
+        }
+    }
+}
+
+impl Watcher for Lines {
+    fn begins(&self, workspaces: &[WorkspaceName]) {
+        let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} ({elapsed})")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in workspaces {
+            let line = self.all.add(ProgressBar::new_spinner());
+            line.set_style(style.clone());
+            line.set_prefix(name.to_string());
+            line.set_message("waiting");
+            line.enable_steady_tick(Duration::from_millis(120));
+            lines.insert(name.clone(), line);
+        }
+    }
+
+    fn progress(&self, workspace: &WorkspaceName, progress: &Progress) {
+        let text = match progress {
+            Progress::Started(step) => step.to_string(),
+            Progress::Refreshed(count) => format!("plan, {count} resources refreshed"),
+            Progress::Planned(count) => format!("plan, {count} changes"),
+            Progress::Applying(_) | Progress::Applied(_) | Progress::Failed(_) => return,
+        };
+        self.with(workspace, |line| line.set_message(text));
+    }
+
+    fn ended(&self, workspace: &WorkspaceName) {
+        self.with(workspace, |line| line.finish_with_message("done"));
+    }
+}

@@ -1,0 +1,221 @@
+//! `mainstay drift`: looks for drift now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+
+use super::{ConfigArgument, Exit, Format, shown};
+use crate::clock::now;
+use crate::config::LogFormat;
+use crate::decide::drift_order;
+use crate::engine::CancelToken;
+use crate::fleet::{Fleet, Tracked};
+use crate::id::{RunId, WorkspaceName};
+use crate::plan::Sign;
+use crate::report;
+use crate::run::{Run, State, Trigger};
+use crate::serve::{Forges, find_engine, open_fleet, own_environment};
+use crate::store::{RunUpdate, StoreError};
+use crate::tell::drift_report;
+use crate::worker::{Owner, Worker};
+
+/// How often a run that another process does is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Looks for drift in the workspaces, and shows what was found.
+pub(super) fn drift(
+    names: &[WorkspaceName],
+    format: Format,
+    argument: &ConfigArgument,
+) -> anyhow::Result<Exit> {
+    let (config, declarations) = shown::load(argument)?;
+    shown::log(LogFormat::Text, "warn,octocrab=off");
+    let engine = find_engine(&config)?;
+    let forges = Forges::offline(&config, &declarations);
+    shown::runtime()?.block_on(async {
+        let fleet = open_fleet(config, declarations, &forges)?;
+        let worker = Worker::new(Arc::clone(&fleet), engine, own_environment());
+        let chosen = choose(&fleet, names)?;
+        let mut exit = Exit::Nothing;
+        let mut results = Vec::new();
+        for (tracked, name) in chosen {
+            let run = look(&fleet, &worker, &tracked, &name).await?;
+            exit = worse(exit, outcome(&run));
+            match format {
+                Format::Text => print(&run),
+                Format::Markdown => match drift_report(&tracked, &run) {
+                    Some(report) => println!("{}\n", report::drift_issue(&report)?),
+                    None => print(&run),
+                },
+                Format::Json => results.push(json!({
+                    "repository": run.what.repo,
+                    "workspace": run.what.workspace,
+                    "commit": run.what.commit,
+                    "run": run.id,
+                    "drift": run.result.plan.as_ref().map(|p| json!({
+                        "found": p.has_drift(),
+                        "resources": p.drift,
+                        "outputs": p.outputs,
+                    })),
+                    "failure": run.result.failure,
+                })),
+            }
+        }
+        if format == Format::Json {
+            let value = json!({ "schema": "mainstay.drift/1", "workspaces": results });
+            println!("{}", serde_json::to_string_pretty(&value)?);
+        }
+        Ok(exit)
+    })
+}
+
+/// The workspaces to look at: those named, or all that are at a commit.
+fn choose(
+    fleet: &Fleet,
+    names: &[WorkspaceName],
+) -> anyhow::Result<Vec<(Arc<Tracked>, WorkspaceName)>> {
+    let mut known = Vec::new();
+    for tracked in fleet.repositories.values() {
+        for row in fleet.store.workspaces(tracked.repo())? {
+            known.push((Arc::clone(tracked), row));
+        }
+    }
+    for name in names {
+        if !known.iter().any(|(_, row)| &row.name == name) {
+            let all: Vec<_> = known
+                .iter()
+                .map(|(_, row)| format!("`{}`", row.name))
+                .collect();
+            bail!(
+                "no workspace `{name}` is on record; there are {}",
+                if all.is_empty() {
+                    "none".to_owned()
+                } else {
+                    all.join(", ")
+                }
+            );
+        }
+    }
+    let chosen: Vec<_> = known
+        .into_iter()
+        .filter(|(_, row)| {
+            if names.is_empty() {
+                row.applied.is_some()
+            } else {
+                names.contains(&row.name)
+            }
+        })
+        .map(|(tracked, row)| (tracked, row.name))
+        .collect();
+    if chosen.is_empty() {
+        bail!(
+            "no workspace was brought to a commit yet: drift is the difference between the world and what `mainstay serve` applied"
+        );
+    }
+    Ok(chosen)
+}
+
+/// One run, done here or by the daemon, whoever takes it first.
+async fn look(
+    fleet: &Fleet,
+    worker: &Worker,
+    tracked: &Tracked,
+    name: &WorkspaceName,
+) -> anyhow::Result<Run> {
+    let facts = fleet.facts(tracked)?;
+    let known = facts.workspaces.iter().find(|w| &w.name == name);
+    let trigger = Trigger::Person {
+        name: std::env::var("USER").unwrap_or_else(|_| "the command line".to_owned()),
+    };
+    let order = known
+        .and_then(|known| drift_order(&facts, known, trigger))
+        .with_context(|| format!("{name} of {} is at no commit for sure: an apply has not come to a good end; see `mainstay status`", tracked.repo()))?;
+    let id: RunId = fleet.store.add_run(&order, now())?;
+    let owner = Owner::this_process().to_string();
+    let mut said = false;
+    loop {
+        match fleet.store.claim(id, &owner, now()) {
+            Ok(RunUpdate::Now(_)) => {
+                worker.work(id, &CancelToken::new(), &|_| {}).await?;
+                return Ok(fleet.store.run(id)?);
+            }
+            Ok(RunUpdate::Busy) if !said => {
+                said = true;
+                eprintln!("{name} is taken by another run; waiting for it to end");
+            }
+            Ok(RunUpdate::Busy) => {}
+            // The daemon was first, or somebody cancelled it.
+            Err(StoreError::Illegal { .. }) => {
+                let run = fleet.store.run(id)?;
+                if run.state.is_end() {
+                    return Ok(run);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn outcome(run: &Run) -> Exit {
+    match (&run.result.plan, run.state) {
+        (Some(plan), State::Planned) if plan.has_drift() => Exit::Changes,
+        (Some(_), State::Planned) => Exit::Nothing,
+        _ => Exit::Error,
+    }
+}
+
+fn worse(a: Exit, b: Exit) -> Exit {
+    match (a, b) {
+        (Exit::Error, _) | (_, Exit::Error) => Exit::Error,
+        (Exit::Changes, _) | (_, Exit::Changes) => Exit::Changes,
+        _ => a,
+    }
+}
+
+fn print(run: &Run) {
+    let name = &run.what.workspace;
+    let at = run.what.commit.short();
+    if let Some(failure) = &run.result.failure {
+        anstream::println!("{name} at {at}: could not be compared: {}", failure.summary);
+        if let Some(advice) = &failure.advice {
+            anstream::println!("  {advice}");
+        }
+        return;
+    }
+    let Some(plan) = run
+        .result
+        .plan
+        .as_ref()
+        .filter(|_| run.state == State::Planned)
+    else {
+        anstream::println!("{name} at {at}: {}", run.state);
+        return;
+    };
+    if !plan.has_drift() {
+        anstream::println!("{name} at {at}: no drift");
+        return;
+    }
+    anstream::println!(
+        "{name} at {at}: the world differs in {} resources",
+        plan.drift.len()
+    );
+    for change in &plan.drift {
+        anstream::println!("  {} {}", change.action.symbol(), change.address);
+        for line in &change.lines {
+            let sign = match line.sign {
+                Sign::Add => '+',
+                Sign::Remove => '-',
+                Sign::Change => '~',
+                Sign::Same => ' ',
+            };
+            let indent = "  ".repeat(usize::from(line.depth));
+            anstream::println!("    {sign} {indent}{}", line.text);
+        }
+    }
+    for output in &plan.outputs {
+        anstream::println!("  ~ output {}", output.name);
+    }
+}

@@ -1,0 +1,17 @@
+//! Decisions, pure: facts and the time in, what to do out. No disk, network or clock.
+
+mod command;
+mod facts;
+mod gate;
+mod schedule;
+
+pub use command::{
+    Asked, Effect, HELP, Refusal, Request, Subject, Verb, effects, read, subject_of,
+};
+pub use facts::{
+    AppliedAt, Consideration, Contained, Facts, Found, MergedFacts, ModuleChange, Presence,
+    ProposalFacts, RunFacts, Settled, Standing, Stopping, Touched, Trust, View, ViewedWorkspace,
+    WorkspaceFacts,
+};
+pub use gate::{Next, Review, after_plan};
+pub use schedule::{Action, drift_order, due, merged_since, next_to_start};

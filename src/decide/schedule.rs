@@ -1,0 +1,304 @@
+//! Which runs are due, which are superseded, and which start next.
+
+use std::collections::HashSet;
+
+use super::facts::{
+    Consideration, Facts, Found, ModuleChange, Presence, ProposalFacts, RunFacts, Settled,
+    Standing, Stopping, Touched, Trust, ViewedWorkspace, WorkspaceFacts,
+};
+use crate::clock::Timestamp;
+use crate::id::{ProposalKey, RepoName, RunId, WorkspaceName};
+use crate::run::{NewRun, Purpose, State, Trigger};
+use crate::workspace::{ApplyMode, DriftAction};
+
+/// What to do next in a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Record a new run.
+    Queue(Box<NewRun>),
+    /// End a run whose object is gone or was replaced.
+    Supersede {
+        /// The run.
+        run: RunId,
+        /// What took its place, in a few words.
+        by: String,
+    },
+}
+
+/// What is due in a repository.
+///
+/// It reads what is, not what happened: called again on the record that its actions
+/// left, it asks for nothing more.
+pub fn due(facts: &Facts, now: Timestamp) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for proposal in &facts.proposals {
+        of_proposal(facts, proposal, &mut actions);
+    }
+    if let Some(view) = &facts.view {
+        for workspace in &view.workspaces {
+            of_merge(facts, workspace, &mut actions);
+        }
+        for run in unended(facts, Purpose::Merge) {
+            let gone = view
+                .workspace(&run.workspace)
+                .is_none_or(|w| w.presence == Presence::Absent);
+            if gone && may_be_superseded(run) {
+                actions.push(Action::Supersede {
+                    run: run.id,
+                    by: "the removal of the workspace".to_owned(),
+                });
+            }
+        }
+        for workspace in &facts.workspaces {
+            of_drift(facts, workspace, now, &mut actions);
+        }
+    }
+    actions
+}
+
+fn of_proposal(facts: &Facts, proposal: &ProposalFacts, actions: &mut Vec<Action>) {
+    let touched: &[Touched] = match (&proposal.standing, &proposal.consideration) {
+        (Standing::Open, Some(Consideration::Merges { touched, .. })) => touched,
+        // Not looked at yet: what is under way may still be right.
+        (Standing::Open, None) => return,
+        _ => &[],
+    };
+    let planned = |workspace: &WorkspaceName| {
+        touched
+            .iter()
+            .find(|t| &t.name == workspace && t.change != ModuleChange::Removed)
+    };
+    for run in
+        unended(facts, Purpose::Propose).filter(|r| r.proposal.as_ref() == Some(&proposal.key))
+    {
+        let wanted = planned(&run.workspace).is_some_and(|t| t.inputs == run.inputs);
+        if !wanted && may_be_superseded(run) {
+            let by = match proposal.standing {
+                Standing::Open => format!("{}", proposal.head.short()),
+                Standing::Gone => "the end of the proposal".to_owned(),
+            };
+            actions.push(Action::Supersede { run: run.id, by });
+        }
+    }
+    let Some(Consideration::Merges { base, tree, .. }) = &proposal.consideration else {
+        return;
+    };
+    if proposal.trust == Trust::NeedsPermission {
+        return;
+    }
+    for touch in touched.iter().filter(|t| t.change != ModuleChange::Removed) {
+        let latest = latest(facts, Purpose::Propose, &touch.name, Some(&proposal.key));
+        let applied_at = facts
+            .workspaces
+            .iter()
+            .find(|w| w.name == touch.name)
+            .and_then(|w| w.applied.as_ref().map(|a| a.at));
+        let due = match latest {
+            None => true,
+            Some(run) if run.inputs != touch.inputs || run.state == State::Superseded => true,
+            // The state that it was planned against is no more.
+            Some(run) => {
+                run.state == State::Planned && applied_at.is_some_and(|at| run.created_at < at)
+            }
+        };
+        if due {
+            actions.push(Action::Queue(Box::new(NewRun {
+                repo: facts.repo.clone(),
+                workspace: touch.name.clone(),
+                purpose: Purpose::Propose,
+                proposal: Some(proposal.key.clone()),
+                commit: proposal.head.clone(),
+                base: Some(base.clone()),
+                tree: tree.clone(),
+                inputs: touch.inputs.clone(),
+                trigger: Trigger::Commit,
+            })));
+        }
+    }
+}
+
+fn of_merge(facts: &Facts, viewed: &ViewedWorkspace, actions: &mut Vec<Action>) {
+    let Some(view) = &facts.view else { return };
+    let Some(known) = facts.workspaces.iter().find(|w| w.name == viewed.name) else {
+        return;
+    };
+    for run in unended(facts, Purpose::Merge).filter(|r| r.workspace == viewed.name) {
+        if run.inputs != viewed.inputs && may_be_superseded(run) {
+            actions.push(Action::Supersede {
+                run: run.id,
+                by: view.commit.short().to_owned(),
+            });
+        }
+    }
+    if viewed.presence == Presence::Absent || known.settings.apply == ApplyMode::Never {
+        return;
+    }
+    let is_there = known.settled == Settled::Yes
+        && known
+            .applied
+            .as_ref()
+            .is_some_and(|a| a.inputs == viewed.inputs);
+    if is_there {
+        return;
+    }
+    let latest = latest(facts, Purpose::Merge, &viewed.name, None);
+    let trigger = match latest {
+        None => Trigger::Commit,
+        Some(run) if run.state == State::Interrupted => Trigger::Interrupted { run: run.id },
+        Some(run) if run.inputs != viewed.inputs || run.state == State::Superseded => {
+            Trigger::Commit
+        }
+        // It applied these files once, and something else was begun since.
+        Some(run) if run.state == State::Applied => Trigger::Commit,
+        Some(_) => return,
+    };
+    actions.push(Action::Queue(Box::new(merge_order(facts, viewed, trigger))));
+}
+
+/// The order for a run that brings a workspace to the base branch's head.
+pub(super) fn merge_order(facts: &Facts, viewed: &ViewedWorkspace, trigger: Trigger) -> NewRun {
+    let view = facts
+        .view
+        .as_ref()
+        .expect("a viewed workspace comes from a view");
+    NewRun {
+        repo: facts.repo.clone(),
+        workspace: viewed.name.clone(),
+        purpose: Purpose::Merge,
+        proposal: merged_since(facts, &viewed.name)
+            .last()
+            .map(|m| m.key.clone()),
+        commit: view.commit.clone(),
+        base: None,
+        tree: view.tree.clone(),
+        inputs: viewed.inputs.clone(),
+        trigger,
+    }
+}
+
+/// The proposals that touched the workspace and were merged after the commit that it is at, in order.
+pub fn merged_since<'f>(
+    facts: &'f Facts,
+    workspace: &'f WorkspaceName,
+) -> impl Iterator<Item = &'f super::facts::MergedFacts> {
+    let position = facts
+        .workspaces
+        .iter()
+        .find(|w| &w.name == workspace)
+        .and_then(|w| w.applied.as_ref().and_then(|a| a.position))
+        .unwrap_or(i64::MIN);
+    facts
+        .merged
+        .iter()
+        .filter(move |m| m.position > position && m.touched.contains(workspace))
+}
+
+fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut Vec<Action>) {
+    let Some(drift) = &known.settings.drift else {
+        return;
+    };
+    let Some(order) = drift_order(facts, known, Trigger::Schedule) else {
+        return;
+    };
+    let merge = latest(facts, Purpose::Merge, &known.name, None);
+    let last = latest(facts, Purpose::Drift, &known.name, None);
+    let taken = last.is_some_and(|r| !r.state.is_end())
+        || merge.is_some_and(|r| !r.state.is_end() && r.state != State::Held);
+    if taken {
+        return;
+    }
+    let found = last.filter(|r| r.drift == Found::Yes);
+    if let Some(found) = found
+        && drift.action == DriftAction::Apply
+        && merge.is_none_or(|r| r.id < found.id)
+        && let Some(viewed) = facts.view.as_ref().and_then(|v| v.workspace(&known.name))
+        && viewed.inputs == order.inputs
+    {
+        let mut repair = merge_order(facts, viewed, Trigger::Drift { run: found.id });
+        repair.proposal = None;
+        actions.push(Action::Queue(Box::new(repair)));
+        return;
+    }
+    // Once the drift that was found may be gone, it is looked at again at once.
+    let settled_since =
+        found.is_some_and(|r| known.applied.as_ref().is_some_and(|a| a.at > r.created_at));
+    if settled_since || drift.every.due(known.drift_at, now) {
+        actions.push(Action::Queue(Box::new(order)));
+    }
+}
+
+/// The order for a look at a workspace's drift; `None` while it is at no commit for sure.
+pub fn drift_order(facts: &Facts, known: &WorkspaceFacts, trigger: Trigger) -> Option<NewRun> {
+    let applied = known
+        .applied
+        .as_ref()
+        .filter(|_| known.settled == Settled::Yes)?;
+    Some(NewRun {
+        repo: facts.repo.clone(),
+        workspace: known.name.clone(),
+        purpose: Purpose::Drift,
+        proposal: None,
+        commit: applied.commit.clone(),
+        base: None,
+        tree: applied.tree.clone(),
+        inputs: applied.inputs.clone(),
+        trigger,
+    })
+}
+
+/// Which queued runs start now, at most `free` of them: merges before proposals before
+/// drift, older before newer, one in each workspace.
+pub fn next_to_start(
+    queued: &[(RunId, NewRun)],
+    busy: &HashSet<(RepoName, WorkspaceName)>,
+    free: usize,
+) -> Vec<RunId> {
+    let mut order: Vec<_> = queued.iter().collect();
+    order.sort_by_key(|(id, run)| {
+        let rank = match run.purpose {
+            Purpose::Merge => 0,
+            Purpose::Propose => 1,
+            Purpose::Drift => 2,
+        };
+        (rank, *id)
+    });
+    let mut taken: HashSet<(&RepoName, &WorkspaceName)> = busy
+        .iter()
+        .map(|(repo, workspace)| (repo, workspace))
+        .collect();
+    order
+        .into_iter()
+        .filter(|(_, run)| taken.insert((&run.repo, &run.workspace)))
+        .map(|(id, _)| *id)
+        .take(free)
+        .collect()
+}
+
+fn unended(facts: &Facts, purpose: Purpose) -> impl Iterator<Item = &RunFacts> {
+    facts
+        .runs
+        .iter()
+        .filter(move |r| r.purpose == purpose && !r.state.is_end())
+}
+
+pub(super) fn latest<'f>(
+    facts: &'f Facts,
+    purpose: Purpose,
+    workspace: &WorkspaceName,
+    proposal: Option<&ProposalKey>,
+) -> Option<&'f RunFacts> {
+    facts
+        .runs
+        .iter()
+        .filter(|r| {
+            r.purpose == purpose
+                && &r.workspace == workspace
+                && (proposal.is_none() || r.proposal.as_ref() == proposal)
+        })
+        .max_by_key(|r| r.id)
+}
+
+/// What already changes the world goes on to its end.
+fn may_be_superseded(run: &RunFacts) -> bool {
+    !run.state.is_end() && run.state != State::Applying && run.stopping == Stopping::No
+}

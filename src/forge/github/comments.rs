@@ -1,0 +1,259 @@
+//! Comments: reading the new ones, and keeping one of our own per marker.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use http::Method;
+use serde::Deserialize;
+use serde_json::json;
+use tracing::warn;
+
+use super::GitHub;
+use super::address::RepoPath;
+use super::call::{Call, Right};
+use super::client::Page;
+use super::refusal::WireError;
+use super::session::Session;
+use crate::clock::Timestamp;
+use crate::forge::{Comment, ForgeError};
+use crate::id::{CommentId, IssueNumber, RepoName};
+
+/// No list of new comments is followed further than this many pages.
+const MOST_PAGES: usize = 1_000;
+
+/// An account, where something says who wrote it.
+#[derive(Deserialize, Clone)]
+pub(super) struct UserWire {
+    pub(super) login: String,
+}
+
+#[derive(Deserialize, Clone)]
+struct CommentWire {
+    id: u64,
+    body: Option<String>,
+    user: Option<UserWire>,
+    issue_url: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+/// One of ours, as far as keeping it takes.
+#[derive(Deserialize, Clone)]
+struct Posted {
+    id: u64,
+    body: Option<String>,
+    user: Option<UserWire>,
+}
+
+impl CommentWire {
+    fn to_comment(&self) -> Option<Comment> {
+        let (_, number) = self.issue_url.rsplit_once('/')?;
+        Some(Comment {
+            id: CommentId(self.id),
+            issue: IssueNumber(number.parse().ok()?),
+            author: self
+                .user
+                .as_ref()
+                .map_or("ghost", |user| &user.login)
+                .to_owned(),
+            body: self.body.clone().unwrap_or_default(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        })
+    }
+}
+
+/// Whether two logins are of one account: GitHub does not tell their letters' cases apart.
+pub(super) fn same_account(user: Option<&UserWire>, account: &str) -> bool {
+    user.is_some_and(|user| user.login.eq_ignore_ascii_case(account))
+}
+
+fn list_route(since: Timestamp) -> String {
+    let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+    format!("/issues/comments?since={since}&sort=updated&direction=asc&per_page=100")
+}
+
+impl GitHub {
+    /// Comments that were written or edited at `since` or later, oldest first.
+    pub(super) async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: Timestamp,
+    ) -> Result<Vec<Comment>, ForgeError> {
+        let (session, repo) = self.at(repo).await?;
+        let second = TimeDelta::seconds(1);
+        // One second more than is asked for: GitHub calls `since` "after the given time".
+        let mut from = since - second;
+        let mut call = Call::get(
+            &repo,
+            &list_route(from),
+            format!("read the comments of {repo} since {since}"),
+            Right::ReadIssues,
+        );
+        let mut seen = HashSet::new();
+        let mut comments = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let page: Page<Vec<CommentWire>> = self.client.read(&session, &call).await?;
+            for wire in page.parsed.iter().filter(|wire| wire.updated_at >= since) {
+                if !seen.insert((wire.id, wire.updated_at)) {
+                    continue;
+                }
+                comments.push(wire.to_comment().ok_or_else(|| {
+                    let what = format!("the issue of comment {}", wire.id);
+                    self.client.transient(&call, WireError::Lacks { what })
+                })?);
+            }
+            let Some(next) = page.next else {
+                return Ok(comments);
+            };
+            // The page after this one is asked for by time where that leads on. By its number
+            // a comment would be skipped whenever an earlier one is edited meanwhile: that one
+            // moves to the end, and all others move up by one.
+            match page.parsed.last().map(|last| last.updated_at - second) {
+                Some(later) if later > from => {
+                    from = later;
+                    call = call.at(repo.route(&list_route(from)));
+                }
+                _ => call = call.at(next),
+            }
+        }
+        Err(self
+            .client
+            .transient(&call, WireError::Endless { pages: MOST_PAGES }))
+    }
+
+    /// Puts `body` in our one comment with that marker.
+    pub(super) async fn keep_comment(
+        &self,
+        repo: &RepoName,
+        issue: IssueNumber,
+        marker: &str,
+        body: &str,
+        known: Option<CommentId>,
+    ) -> Result<CommentId, ForgeError> {
+        let (session, repo) = self.at(repo).await?;
+        if let Some(id) = known {
+            match self.edit_comment(&session, &repo, id, body).await {
+                Ok(()) => return Ok(id),
+                // Somebody deleted it: the next best is another of ours, or a new one.
+                Err(ForgeError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let account = self.own_account(&session).await?;
+        if let Some(account) = &account
+            && let Some(id) = self
+                .keep_oldest(&session, &repo, issue, marker, body, account)
+                .await?
+        {
+            return Ok(id);
+        }
+        let posted = self.post_comment(&session, &repo, issue, body).await?;
+        let Some(author) = posted.user.filter(|_| account.is_none()) else {
+            return Ok(CommentId(posted.id));
+        };
+        // Only now it is known whose comments are ours: an earlier one may stand there.
+        self.learn_account(&author.login).await;
+        let kept = self
+            .keep_oldest(&session, &repo, issue, marker, body, &author.login)
+            .await?;
+        Ok(kept.unwrap_or(CommentId(posted.id)))
+    }
+
+    /// Edits the oldest comment of ours with that marker, and deletes the others.
+    async fn keep_oldest(
+        &self,
+        session: &Session,
+        repo: &RepoPath,
+        issue: IssueNumber,
+        marker: &str,
+        body: &str,
+        account: &str,
+    ) -> Result<Option<CommentId>, ForgeError> {
+        let call = Call::get(
+            repo,
+            &format!("/issues/{issue}/comments?per_page=100"),
+            format!("look for our comment on {repo}#{issue}"),
+            Right::ReadIssues,
+        )
+        .about(format!("{repo}#{issue}"));
+        let all: Vec<Posted> = self.client.list(session, &call).await?;
+        let mut ours: Vec<Posted> = all
+            .into_iter()
+            .filter(|comment| same_account(comment.user.as_ref(), account))
+            .filter(|comment| {
+                comment
+                    .body
+                    .as_deref()
+                    .is_some_and(|body| body.starts_with(marker))
+            })
+            .collect();
+        ours.sort_by_key(|comment| comment.id);
+        ours.dedup_by_key(|comment| comment.id);
+        let Some((oldest, others)) = ours.split_first() else {
+            return Ok(None);
+        };
+        let id = CommentId(oldest.id);
+        if oldest.body.as_deref() != Some(body) {
+            self.edit_comment(session, repo, id, body).await?;
+        }
+        for other in others {
+            warn!(
+                comment = other.id,
+                "Deleting a second comment of ours on {repo}#{issue}"
+            );
+            let call = Call::write(
+                Method::DELETE,
+                repo,
+                &format!("/issues/comments/{}", other.id),
+                None,
+                format!("delete a second comment of ours on {repo}#{issue}"),
+                Right::WriteComments,
+            );
+            match self.client.done(session, &call).await {
+                Ok(()) | Err(ForgeError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(id))
+    }
+
+    /// Edits a comment. GitHub publishes `PATCH` for it.
+    async fn edit_comment(
+        &self,
+        session: &Session,
+        repo: &RepoPath,
+        id: CommentId,
+        body: &str,
+    ) -> Result<(), ForgeError> {
+        let call = Call::write(
+            Method::PATCH,
+            repo,
+            &format!("/issues/comments/{id}"),
+            Some(json!({ "body": body })),
+            format!("edit comment {id} of {repo}"),
+            Right::WriteComments,
+        )
+        .about(format!("comment {id} of {repo}"));
+        self.client.done(session, &call).await
+    }
+
+    async fn post_comment(
+        &self,
+        session: &Session,
+        repo: &RepoPath,
+        issue: IssueNumber,
+        body: &str,
+    ) -> Result<Posted, ForgeError> {
+        let call = Call::write(
+            Method::POST,
+            repo,
+            &format!("/issues/{issue}/comments"),
+            Some(json!({ "body": body })),
+            format!("comment on {repo}#{issue}"),
+            Right::WriteComments,
+        )
+        .about(format!("{repo}#{issue}"));
+        self.client.json(session, &call).await
+    }
+}

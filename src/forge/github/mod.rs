@@ -1,0 +1,305 @@
+//! GitHub, on github.com and on Enterprise: pull requests by GraphQL or REST, comments, statuses, issues.
+//!
+//! Nothing here waits for a limit and nothing is repeated: a call says what went
+//! wrong, and whoever called looks again later. The one short wait is the pause
+//! between two mutations.
+
+mod access;
+mod address;
+mod cache;
+mod call;
+mod client;
+mod comments;
+mod doctor;
+mod gate;
+mod graphql;
+mod issues;
+mod look;
+mod reactions;
+mod refusal;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use http::Method;
+use octocrab::auth::{AppAuth, EncodingKey};
+use octocrab::models::AppId;
+use serde_json::json;
+
+use self::address::{ApiBase, RepoPath};
+use self::call::{Call, Right};
+use self::client::Client;
+pub use self::doctor::{Finding, Level};
+use self::session::{Credential, Session, SessionKey, Sessions};
+use super::{
+    Comment, Fate, Forge, ForgeError, Issue, Look, LookRequest, Permission, Reaction, Remote,
+    STATUS_DESCRIPTION_LIMIT, Speaks, Status, StatusState,
+};
+use crate::clock::Timestamp;
+use crate::id::{CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
+use crate::redact::Secret;
+
+/// How GitHub is reached.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The API's base: `https://api.github.com`, or `https://HOST/api/v3` of an Enterprise Server.
+    pub api_url: String,
+    /// Who we are.
+    pub auth: Auth,
+    /// The least time between two mutations; GitHub asks for one second.
+    pub mutation_pause: Duration,
+    /// How long one request may take, answer included.
+    pub request_timeout: Duration,
+}
+
+/// Who we are to GitHub.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// A personal access token, classic or fine-grained, or the token of an Actions job.
+    Token(Secret),
+    /// A GitHub App, installed on the repositories.
+    App {
+        /// The App's number, from its settings page.
+        id: u64,
+        /// Its private key, as GitHub gives it out: RSA in PEM.
+        private_key_pem: Secret,
+    },
+}
+
+impl Settings {
+    /// Settings with GitHub's advice for the pause (1 second), and requests of 30 seconds at most.
+    pub fn new(api_url: impl Into<String>, auth: Auth) -> Self {
+        Self {
+            api_url: api_url.into(),
+            auth,
+            mutation_pause: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why GitHub cannot be talked to with these settings at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The base URL is none that a token may be sent to.
+    #[error(
+        "`api_url` is `{given}`; write `https://api.github.com`, `https://HOST/api/v3` \
+         for an Enterprise Server, or plain http to this machine itself in tests"
+    )]
+    ApiUrl {
+        /// What was given.
+        given: String,
+    },
+    /// The App's key is no key.
+    #[error(
+        "the App's private key is no RSA key in PEM; \
+         take the file that GitHub gave when the key was made, whole"
+    )]
+    PrivateKey,
+    /// The token cannot be one.
+    #[error(
+        "the GitHub token is empty or has characters that no token has; is it the whole token, and nothing else?"
+    )]
+    Token,
+    /// The HTTP client could not be made: no root certificates, most likely.
+    #[error(
+        "the HTTP client could not be made; are the system's root certificates installed (`ca-certificates`)?"
+    )]
+    Client(#[source] octocrab::Error),
+}
+
+/// How many requests were sent since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// REST requests that count against the primary limit.
+    pub rest: u64,
+    /// REST requests answered 304, which do not.
+    pub rest_not_modified: u64,
+    /// GraphQL queries, which have a budget of their own.
+    pub graphql: u64,
+}
+
+/// GitHub, as one account of ours sees it.
+pub struct GitHub {
+    client: Client,
+    sessions: Sessions,
+    /// Until when GraphQL is left alone, by credential.
+    graphql_refused: Mutex<HashMap<SessionKey, Timestamp>>,
+    permissions: Mutex<HashMap<(RepoPath, String), (Instant, Permission)>>,
+    /// Labels that are known to be there.
+    labels: Mutex<HashSet<(RepoPath, String)>>,
+}
+
+impl fmt::Debug for GitHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GitHub")
+            .field("api", &self.client.api.origin())
+            .finish_non_exhaustive()
+    }
+}
+
+impl GitHub {
+    /// Makes the client; nothing is sent yet. It must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] says which setting is wrong.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        let api = ApiBase::parse(&settings.api_url).ok_or_else(|| SetupError::ApiUrl {
+            given: settings.api_url.clone(),
+        })?;
+        let root = match &settings.auth {
+            Auth::Token(token) => {
+                let text = token.expose();
+                if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+                    return Err(SetupError::Token);
+                }
+                Session::new(SessionKey::Token, Credential::Token(token.clone()))
+            }
+            Auth::App {
+                id,
+                private_key_pem,
+            } => {
+                // The parser's own words could quote the key.
+                let key = EncodingKey::from_rsa_pem(private_key_pem.expose().as_bytes())
+                    .map_err(|_| SetupError::PrivateKey)?;
+                let app = AppAuth {
+                    app_id: AppId(*id),
+                    key,
+                };
+                Session::new(SessionKey::App, Credential::App(app))
+            }
+        };
+        Ok(Self {
+            client: Client::new(&settings, api)?,
+            sessions: Sessions::new(root),
+            graphql_refused: Mutex::default(),
+            permissions: Mutex::default(),
+            labels: Mutex::default(),
+        })
+    }
+
+    /// How many requests were sent so far.
+    pub fn requests(&self) -> RequestCounts {
+        self.client.counts()
+    }
+}
+
+/// A status description as GitHub takes it: longer ones are cut, with `…` for what is missing.
+fn cut_description(text: &str) -> String {
+    if text.chars().count() <= STATUS_DESCRIPTION_LIMIT {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(STATUS_DESCRIPTION_LIMIT - 1);
+    kept.chain(['…']).collect()
+}
+
+#[async_trait]
+impl Forge for GitHub {
+    fn speaks(&self) -> Speaks {
+        Speaks::Yes
+    }
+
+    async fn look(&self, requests: &[LookRequest]) -> Vec<Result<Arc<Look>, ForgeError>> {
+        self.look_at(requests).await
+    }
+
+    async fn fate(&self, request: &LookRequest, key: &ProposalKey) -> Result<Fate, ForgeError> {
+        self.fate_of(&request.repo, key).await
+    }
+
+    async fn comments(
+        &self,
+        repo: &RepoName,
+        since: Timestamp,
+    ) -> Result<Vec<Comment>, ForgeError> {
+        self.comments_since(repo, since).await
+    }
+
+    async fn may_write(&self, repo: &RepoName, user: &str) -> Result<Permission, ForgeError> {
+        self.permission_of(repo, user).await
+    }
+
+    async fn remote(&self, repo: &RepoName) -> Result<Remote, ForgeError> {
+        self.remote_of(repo).await
+    }
+
+    async fn upsert_comment(
+        &self,
+        repo: &RepoName,
+        issue: IssueNumber,
+        marker: &str,
+        body: &str,
+        known: Option<CommentId>,
+    ) -> Result<CommentId, ForgeError> {
+        self.keep_comment(repo, issue, marker, body, known).await
+    }
+
+    async fn set_status(
+        &self,
+        repo: &RepoName,
+        commit: &CommitSha,
+        status: &Status,
+    ) -> Result<(), ForgeError> {
+        let (session, repo) = self.at(repo).await?;
+        let state = match status.state {
+            StatusState::Pending => "pending",
+            StatusState::Success => "success",
+            StatusState::Failure => "failure",
+            StatusState::Error => "error",
+        };
+        let body = json!({
+            "state": state,
+            "context": status.context,
+            "description": cut_description(&status.description),
+        });
+        let call = Call::write(
+            Method::POST,
+            &repo,
+            &format!("/statuses/{commit}"),
+            Some(body),
+            format!(
+                "set the status `{}` of {repo} at {}",
+                status.context,
+                commit.short()
+            ),
+            Right::WriteStatuses,
+        )
+        .about(format!("commit {} of {repo}", commit.short()));
+        self.client.done(&session, &call).await
+    }
+
+    async fn react(
+        &self,
+        repo: &RepoName,
+        comment: CommentId,
+        reactions: &[Reaction],
+    ) -> Result<(), ForgeError> {
+        self.keep_reactions(repo, comment, reactions).await
+    }
+
+    async fn upsert_issue(
+        &self,
+        repo: &RepoName,
+        issue: &Issue,
+        known: Option<IssueNumber>,
+    ) -> Result<IssueNumber, ForgeError> {
+        self.keep_issue(repo, issue, known).await
+    }
+
+    async fn close_issue(
+        &self,
+        repo: &RepoName,
+        number: IssueNumber,
+        body: &str,
+    ) -> Result<(), ForgeError> {
+        self.finish_issue(repo, number, body).await
+    }
+}

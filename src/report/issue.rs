@@ -1,0 +1,271 @@
+//! The bodies of the issues: drift of a workspace, and a hold without a pull request.
+
+use serde::Serialize;
+
+use super::comment::check_marker;
+use super::fit::length;
+use super::templates::Templates;
+use super::view::{Outcome, outcome};
+use super::words::{Tense, counted, diagnostic_text, plural};
+use super::{AfterMerge, BODY_LIMIT, OnMerge, Progress, ReportError, WorkspaceReport, diff};
+use crate::id::{BranchName, CommitSha, WorkspaceName};
+use crate::plan::{Action, Change, Diagnostic, Plan};
+
+/// What is to be said of a workspace that drifted, or drifts no longer.
+#[derive(Debug, Clone)]
+pub struct DriftReport {
+    /// The first line of the issue.
+    pub marker: String,
+    /// The workspace.
+    pub workspace: WorkspaceName,
+    /// The environment that it belongs to.
+    pub environment: Option<String>,
+    /// The commit that is applied.
+    pub commit: CommitSha,
+    /// The branch that is kept true.
+    pub branch: BranchName,
+    /// A refresh-only plan at that commit.
+    pub plan: Plan,
+}
+
+/// What is to be said of a change that waits for a person and has no pull request.
+#[derive(Debug, Clone)]
+pub struct HoldReport {
+    /// The first line of the issue.
+    pub marker: String,
+    /// The workspace.
+    pub workspace: WorkspaceName,
+    /// The environment that it belongs to.
+    pub environment: Option<String>,
+    /// The commit that is to be applied.
+    pub commit: CommitSha,
+    /// The branch that is kept true.
+    pub branch: BranchName,
+    /// How it stands.
+    pub outcome: AfterMerge,
+    /// What Terraform warned of.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The sizes that are tried for the diff and the messages of an issue, in characters.
+const SIZES: [usize; 5] = [55_000, 40_000, 20_000, 5_000, 0];
+
+/// So many destroyed or replaced resources are listed in an issue.
+const LOSSES: usize = 50;
+
+/// So many addresses are listed of those that were applied, failed or not reached.
+const ADDRESSES: usize = 30;
+
+/// The variables of `drift.tera` and `hold.tera`; their heads say what each is.
+#[derive(Serialize)]
+struct View {
+    marker: String,
+    workspace: String,
+    environment: Option<String>,
+    commit: String,
+    branch: String,
+    drifts: bool,
+    outcome: Option<Outcome>,
+    summary: String,
+    losses: Vec<Loss>,
+    losses_more: usize,
+    outputs: String,
+    outputs_more: usize,
+    messages: String,
+    messages_more: usize,
+    diff: String,
+    left_out: usize,
+}
+
+#[derive(Serialize)]
+struct Loss {
+    address: String,
+    replaced: bool,
+    reason: Option<String>,
+}
+
+/// Renders the body of a drift issue, in Markdown, of at most [`BODY_LIMIT`] characters.
+///
+/// # Errors
+///
+/// As [`super::comment`].
+pub fn drift_issue(report: &DriftReport) -> Result<String, ReportError> {
+    let changes = report.plan.drift.as_slice();
+    render("drift", &report.marker, |size| {
+        let (diff, left_out) = blocks(changes.iter().map(diff::drift_block), size);
+        let (outputs, outputs_more) = outputs(&report.plan, size);
+        View {
+            marker: report.marker.clone(),
+            workspace: report.workspace.to_string(),
+            environment: report.environment.clone(),
+            commit: report.commit.short().to_owned(),
+            branch: report.branch.to_string(),
+            drifts: report.plan.has_drift(),
+            outcome: None,
+            summary: drift_summary(&report.plan),
+            losses: Vec::new(),
+            losses_more: 0,
+            outputs,
+            outputs_more,
+            messages: String::new(),
+            messages_more: 0,
+            diff,
+            left_out,
+        }
+    })
+}
+
+/// Renders the body of a hold issue, in Markdown, of at most [`BODY_LIMIT`] characters.
+///
+/// # Errors
+///
+/// As [`super::comment`].
+pub fn hold_issue(report: &HoldReport) -> Result<String, ReportError> {
+    let workspace = as_workspace(report);
+    let plan = workspace.plan();
+    let failed = match &report.outcome {
+        AfterMerge::Failed { failure, .. } => Some(failure),
+        _ => None,
+    };
+    let mut losses: Vec<&Change> = plan.into_iter().flat_map(Plan::destroys).collect();
+    losses.sort_by_key(|change| diff::rank(change.action));
+    render("hold", &report.marker, |size| {
+        let mut changes: Vec<&Change> = plan.into_iter().flat_map(|p| &p.changes).collect();
+        changes.sort_by_key(|change| diff::rank(change.action));
+        let (diff, left_out) = blocks(changes.into_iter().map(diff::block), size / 2);
+        let said = failed
+            .into_iter()
+            .flat_map(|f| &f.diagnostics)
+            .chain(&report.warnings);
+        let tail = failed
+            .map(|f| f.tail.trim_end())
+            .filter(|tail| !tail.is_empty());
+        let texts = said
+            .map(diagnostic_text)
+            .chain(tail.map(|tail| format!("{tail}\n")));
+        let (messages, messages_more) = blocks(texts, size / 4);
+        let (outputs, outputs_more) = plan.map(|plan| outputs(plan, size / 4)).unwrap_or_default();
+        View {
+            marker: report.marker.clone(),
+            workspace: report.workspace.to_string(),
+            environment: report.environment.clone(),
+            commit: report.commit.short().to_owned(),
+            branch: report.branch.to_string(),
+            drifts: false,
+            outcome: Some(outcome(&workspace, size.min(ADDRESSES))),
+            summary: plan
+                .map(|p| counted(&p.counts, Tense::Future).join(", "))
+                .unwrap_or_default(),
+            losses: losses
+                .iter()
+                .take(LOSSES)
+                .map(|change| Loss {
+                    address: change.address.clone(),
+                    replaced: change.action == Action::Replace,
+                    reason: change.reason.clone(),
+                })
+                .collect(),
+            losses_more: losses.len().saturating_sub(LOSSES),
+            outputs,
+            outputs_more,
+            messages,
+            messages_more,
+            diff,
+            left_out,
+        }
+    })
+}
+
+/// The hold as a comment would know it, for the words that both share.
+fn as_workspace(report: &HoldReport) -> WorkspaceReport {
+    WorkspaceReport {
+        name: report.workspace.clone(),
+        environment: report.environment.clone(),
+        path: String::new(),
+        run: None,
+        progress: Progress::Waiting,
+        warnings: Vec::new(),
+        took: std::time::Duration::ZERO,
+        on_merge: OnMerge::HoldApproval,
+        state_note: None,
+        after_merge: Some(report.outcome.clone()),
+    }
+}
+
+fn drift_summary(plan: &Plan) -> String {
+    let mut parts = Vec::new();
+    if !plan.drift.is_empty() {
+        let verb = if plan.drift.len() == 1 {
+            "differs"
+        } else {
+            "differ"
+        };
+        parts.push(format!("{} {verb}", plural(plan.drift.len(), "resource")));
+    }
+    if !plan.outputs.is_empty() {
+        parts.push(format!(
+            "{} would change",
+            plural(plan.outputs.len(), "output")
+        ));
+    }
+    parts.join(" · ")
+}
+
+fn outputs(plan: &Plan, size: usize) -> (String, usize) {
+    let texts = plan.outputs.iter().map(|output| {
+        output
+            .lines
+            .iter()
+            .map(|line| format!("{}\n", diff::line(line)))
+            .collect()
+    });
+    let (text, more) = blocks(texts, size);
+    (text.replace("\n\n", "\n"), more)
+}
+
+/// Whole blocks of text up to a size, an empty line between two, and how many are left out.
+fn blocks(texts: impl Iterator<Item = String>, size: usize) -> (String, usize) {
+    let (mut all, mut used, mut left_out) = (String::new(), 0, 0);
+    for text in texts {
+        let length = length(&text) + 1;
+        if used + length > size {
+            left_out += 1;
+            continue;
+        }
+        used += length;
+        if !all.is_empty() {
+            all.push('\n');
+        }
+        all.push_str(&text);
+    }
+    (all, left_out)
+}
+
+fn render(
+    template: &'static str,
+    marker: &str,
+    view: impl Fn(usize) -> View,
+) -> Result<String, ReportError> {
+    check_marker(marker)?;
+    let templates = Templates::new()?;
+    let mut body = String::new();
+    for size in SIZES {
+        body = templates.render(template, &view(size))?;
+        if length(&body) <= BODY_LIMIT {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_left_out_whole() {
+        let texts = ["aaaa\n", "bbbbbbbbbbbb\n", "cc\n"].map(str::to_owned);
+        let (text, left_out) = blocks(texts.into_iter(), 12);
+        assert_eq!((text.as_str(), left_out), ("aaaa\n\ncc\n", 1));
+    }
+}

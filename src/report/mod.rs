@@ -1,0 +1,258 @@
+//! What a run came to, told to people and programs: comment, issue, terminal text, JSON.
+//!
+//! Everything here is pure. Plan data is hostile text, made one-lined and free of
+//! secrets when the plan was read; here it is put into code spans and fenced blocks,
+//! and stands nowhere else (see [`markdown`]).
+
+use std::time::Duration;
+
+use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
+use crate::plan::{Diagnostic, Plan};
+pub use crate::run::Failure;
+
+mod comment;
+mod diff;
+mod fit;
+mod issue;
+mod json;
+mod markdown;
+mod status;
+mod templates;
+mod terminal;
+mod verdict;
+mod view;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use comment::comment;
+pub use issue::{DriftReport, HoldReport, drift_issue, hold_issue};
+pub use json::json;
+pub use status::{Light, StatusText, plan_status};
+pub use terminal::{Colour, terminal};
+
+/// GitHub refuses a comment or issue body of more characters than this.
+pub const BODY_LIMIT: usize = 65_536;
+
+/// All that is to be said of one proposal, or of a checkout that was planned by hand.
+#[derive(Debug, Clone)]
+pub struct ProposalReport {
+    /// The first line of the comment, `<!-- mainstay:… -->`; empty where there is no comment.
+    pub marker: String,
+    /// The repository.
+    pub repo: RepoName,
+    /// Where people look at the repository, for links to files at a commit.
+    pub web_url: Option<String>,
+    /// Which proposal; `None` for a checkout that was planned by hand.
+    pub proposal: Option<ProposalKey>,
+    /// The proposal's head.
+    pub head: CommitSha,
+    /// The branch that it is for.
+    pub base_branch: BranchName,
+    /// The commit of that branch that the head was merged into to be planned.
+    pub base: CommitSha,
+    /// What planned, `Terraform 1.11.4` say.
+    pub tool: String,
+    /// The workspaces that it touches, in the order to show them.
+    pub workspaces: Vec<WorkspaceReport>,
+    /// The files that conflict with the base, where they do; then nothing is planned.
+    pub conflict: Option<Vec<String>>,
+    /// Workspaces whose folder is gone. Nothing is destroyed by that.
+    pub removed: Vec<WorkspaceName>,
+    /// What else the reader should know; names between backticks.
+    pub notes: Vec<String>,
+    /// Commands that were refused.
+    pub refusals: Vec<Refusal>,
+    /// The commands with what each does, where a person asked for them.
+    pub help: Vec<(String, String)>,
+    /// How the proposal itself stands.
+    pub standing: Standing,
+}
+
+/// How a proposal itself stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is open.
+    Open,
+    /// It is merged.
+    Merged {
+        /// The commit of the base branch that has it.
+        commit: CommitSha,
+    },
+    /// It was closed without being merged.
+    Closed,
+    /// It is for another branch now, and of no concern here.
+    Elsewhere,
+}
+
+/// A command that was not obeyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was written.
+    pub command: String,
+    /// Who wrote it.
+    pub by: String,
+    /// Why not; names between backticks.
+    pub reason: String,
+}
+
+/// What is to be said of one workspace.
+#[derive(Debug, Clone)]
+pub struct WorkspaceReport {
+    /// Its name.
+    pub name: WorkspaceName,
+    /// The environment that it belongs to.
+    pub environment: Option<String>,
+    /// Its folder in the repository, with `/`; empty for the top.
+    pub path: String,
+    /// The run that this is told of, where one is recorded.
+    pub run: Option<RunId>,
+    /// How far its plan is.
+    pub progress: Progress,
+    /// What Terraform warned of.
+    pub warnings: Vec<Diagnostic>,
+    /// How long Terraform's steps took.
+    pub took: Duration,
+    /// What a merge will do.
+    pub on_merge: OnMerge,
+    /// Where its state comes from, where that is worth a word; names between backticks.
+    pub state_note: Option<String>,
+    /// What the merge did, once there was one.
+    pub after_merge: Option<AfterMerge>,
+}
+
+/// How far the plan of a workspace is.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// It waits for its turn.
+    Waiting,
+    /// This step runs.
+    Running(String),
+    /// The plan is made.
+    Planned(Box<Plan>),
+    /// A step failed.
+    Failed(Failure),
+    /// A person stopped it.
+    Cancelled,
+    /// Something newer takes its place.
+    Superseded,
+    /// It comes from a fork, and waits for the word of a person who may write.
+    NeedsPermission,
+}
+
+/// What a merge will do with a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMerge {
+    /// Apply it.
+    Apply,
+    /// Hold it until a person agrees.
+    HoldApproval,
+    /// Nothing: it is planned only.
+    Never,
+}
+
+/// What the merge did with a workspace.
+#[derive(Debug, Clone)]
+pub enum AfterMerge {
+    /// It waits for its turn.
+    Waiting,
+    /// It is being planned again and applied.
+    Running,
+    /// It is applied.
+    Applied {
+        /// What was applied.
+        plan: Box<Plan>,
+        /// The commit that the workspace is at.
+        commit: CommitSha,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The world was as the commit wants it.
+    NothingToApply,
+    /// It waits for a person.
+    Held {
+        /// Why; names between backticks.
+        reason: String,
+        /// What lets it go.
+        command: String,
+        /// What would be applied.
+        plan: Option<Box<Plan>>,
+    },
+    /// It failed.
+    Failed {
+        /// What failed.
+        failure: Failure,
+        /// Addresses of what was changed before.
+        applied: Vec<String>,
+        /// Addresses of what could not be changed.
+        failed: Vec<String>,
+        /// Addresses of what was not reached.
+        not_reached: Vec<String>,
+    },
+    /// Something newer took its place.
+    Superseded {
+        /// What; names between backticks.
+        by: String,
+    },
+    /// A person stopped it.
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+    /// The process that applied was lost, and how far it came is not known.
+    Interrupted {
+        /// What is done about it; names between backticks.
+        next: String,
+    },
+}
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A template is broken: a fault of the program.
+    #[error("the report's template `{template}` cannot be rendered")]
+    Template {
+        /// Which.
+        template: &'static str,
+        /// What the template engine says.
+        #[source]
+        source: Box<tera::Error>,
+    },
+    /// The marker would not hide, or would not be found again.
+    #[error(
+        "`{marker}` is no marker: it is one line `<!-- mainstay:… -->` of at most 300 characters"
+    )]
+    Marker {
+        /// What was given.
+        marker: String,
+    },
+}
+
+impl WorkspaceReport {
+    /// The plan to show: what was applied or is held, else what was planned. A plan
+    /// that failed half way is none, since its counts say nothing.
+    pub fn plan(&self) -> Option<&Plan> {
+        let plan = match (&self.after_merge, &self.progress) {
+            (Some(AfterMerge::Applied { plan, .. }), _)
+            | (
+                Some(AfterMerge::Held {
+                    plan: Some(plan), ..
+                }),
+                _,
+            )
+            | (_, Progress::Planned(plan)) => plan,
+            _ => return None,
+        };
+        (!plan.errored).then_some(plan)
+    }
+
+    /// Whether its plan failed, be it by a failed step or half way.
+    pub fn plan_failed(&self) -> bool {
+        match &self.progress {
+            Progress::Failed(_) => true,
+            Progress::Planned(plan) => plan.errored,
+            _ => false,
+        }
+    }
+}

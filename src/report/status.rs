@@ -1,0 +1,61 @@
+//! Commit statuses: a light and a few words.
+
+use super::verdict::verdict;
+use super::{Progress, ProposalReport, WorkspaceReport};
+use crate::plan::text::legible;
+
+/// GitHub refuses a status description of more characters than this.
+const DESCRIPTION_LIMIT: usize = 140;
+
+/// What a status shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusText {
+    /// Its light.
+    pub light: Light,
+    /// What it says, in at most 140 characters on one line.
+    pub description: String,
+}
+
+/// The light of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Light {
+    /// Not decided yet.
+    Pending,
+    /// Good.
+    Good,
+    /// Decided, and not good.
+    Bad,
+}
+
+/// The status of a proposal's plan. It is good only where every workspace is planned to the end.
+pub fn plan_status(report: &ProposalReport) -> StatusText {
+    let planned =
+        |w: &WorkspaceReport| matches!(&w.progress, Progress::Planned(plan) if !plan.errored);
+    let stopped = |w: &WorkspaceReport| matches!(w.progress, Progress::Cancelled);
+    let light = if report.conflict.is_some()
+        || report
+            .workspaces
+            .iter()
+            .any(|w| w.plan_failed() || stopped(w))
+    {
+        Light::Bad
+    } else if report.workspaces.iter().all(planned) {
+        Light::Good
+    } else {
+        Light::Pending
+    };
+    // A status is plain text: backticks would show.
+    let text = verdict(report).replace('`', "");
+    StatusText {
+        light,
+        description: shortened(&legible(&text)),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= DESCRIPTION_LIMIT {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(DESCRIPTION_LIMIT - 1).collect();
+    format!("{kept}…")
+}

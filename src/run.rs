@@ -1,0 +1,410 @@
+//! The state machine of a run: one attempt to bring one workspace to one commit.
+//!
+//! [`State::after`] is the only function that says how a run goes on. The worker
+//! records events through it, and recovery after a restart is the event
+//! [`Event::WorkerLost`], through it as well.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::{CommitSha, ObjectId, ProposalKey, RepoName, RunId, WorkspaceName};
+use crate::plan::{Diagnostic, Plan};
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Plan what a proposal would change.
+    Propose,
+    /// Apply what was merged.
+    Merge,
+    /// Compare the world with the state at the applied commit.
+    Drift,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Propose => "propose",
+            Self::Merge => "merge",
+            Self::Drift => "drift",
+        })
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits for its turn.
+    Queued,
+    /// Its files are being checked out.
+    Preparing,
+    /// Terraform plans (and initialises, where it must).
+    Planning,
+    /// The plan is made and nothing more is to be done. An end.
+    Planned,
+    /// The change waits for a person.
+    Held,
+    /// Terraform applies.
+    Applying,
+    /// The workspace is at the commit. An end.
+    Applied,
+    /// A step failed. An end.
+    Failed,
+    /// Something newer took its place. An end.
+    Superseded,
+    /// A person stopped it. An end.
+    Cancelled,
+    /// It was applying when its worker was lost, and how far it came is not known. An end.
+    Interrupted,
+}
+
+/// What happens to a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// A worker took it.
+    Started,
+    /// Its files are checked out.
+    CheckedOut,
+    /// The plan is made, and the run was for nothing more.
+    PlanMade,
+    /// The plan is made, and there is nothing to apply: the workspace is at the commit.
+    NothingToApply,
+    /// The plan is made, and the change must wait for a person.
+    HeldBack {
+        /// Why.
+        reason: String,
+    },
+    /// A person let the hold go; the plan is made again and must be the one that was held.
+    Released {
+        /// Who.
+        by: String,
+    },
+    /// Terraform is about to apply.
+    ApplyStarted,
+    /// Terraform applied all of the plan.
+    ApplyDone,
+    /// A step failed.
+    StepFailed {
+        /// What failed, in one line.
+        summary: String,
+    },
+    /// Something newer took its place.
+    Superseded {
+        /// What.
+        by: String,
+    },
+    /// A person stopped it.
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+    /// The process that worked on it is gone.
+    WorkerLost,
+}
+
+/// An event that a run in this state cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a run that is {state} cannot have the event {event:?}")]
+pub struct IllegalEvent {
+    /// Where the run stands.
+    pub state: State,
+    /// What was to happen.
+    pub event: Event,
+}
+
+impl State {
+    /// Where a run stands after `event`.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalEvent`] where the event cannot happen in this state.
+    pub fn after(self, event: &Event) -> Result<Self, IllegalEvent> {
+        use Event as E;
+        use State as S;
+        match (self, event) {
+            (S::Queued, E::Started) => Ok(S::Preparing),
+            (S::Preparing, E::CheckedOut) => Ok(S::Planning),
+            (S::Planning, E::PlanMade) => Ok(S::Planned),
+            (S::Planning, E::NothingToApply) => Ok(S::Applied),
+            (S::Planning, E::HeldBack { .. }) => Ok(S::Held),
+            (S::Held, E::Released { .. }) => Ok(S::Queued),
+            (S::Planning, E::ApplyStarted) => Ok(S::Applying),
+            (S::Applying, E::ApplyDone) => Ok(S::Applied),
+            (S::Queued | S::Preparing | S::Planning | S::Applying, E::StepFailed { .. }) => {
+                Ok(S::Failed)
+            }
+            // What already changes the world is never taken back by something newer.
+            (S::Queued | S::Preparing | S::Planning | S::Held, E::Superseded { .. }) => {
+                Ok(S::Superseded)
+            }
+            (
+                S::Queued | S::Preparing | S::Planning | S::Held | S::Applying,
+                E::Cancelled { .. },
+            ) => Ok(S::Cancelled),
+            // Planning is safe to repeat; applying is not.
+            (S::Queued | S::Preparing | S::Planning, E::WorkerLost) => Ok(S::Queued),
+            (S::Applying, E::WorkerLost) => Ok(S::Interrupted),
+            (state, event) => Err(IllegalEvent {
+                state,
+                event: event.clone(),
+            }),
+        }
+    }
+
+    /// Whether a worker is at it, and the workspace therefore taken.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Preparing | Self::Planning | Self::Applying)
+    }
+
+    /// Whether nothing happens to it any more.
+    pub fn is_end(self) -> bool {
+        matches!(
+            self,
+            Self::Planned
+                | Self::Applied
+                | Self::Failed
+                | Self::Superseded
+                | Self::Cancelled
+                | Self::Interrupted
+        )
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Queued => "queued",
+            Self::Preparing => "preparing",
+            Self::Planning => "planning",
+            Self::Planned => "planned",
+            Self::Held => "held",
+            Self::Applying => "applying",
+            Self::Applied => "applied",
+            Self::Failed => "failed",
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        })
+    }
+}
+
+/// What a run shall do: all that must be known to start it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewRun {
+    /// The repository.
+    pub repo: RepoName,
+    /// The workspace.
+    pub workspace: WorkspaceName,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The proposal: the one that is planned, or the one whose merge is applied.
+    pub proposal: Option<ProposalKey>,
+    /// The commit: a proposal's head, or a commit of the base branch.
+    pub commit: CommitSha,
+    /// The base that a proposal was merged into to be planned.
+    pub base: Option<CommitSha>,
+    /// The tree that is planned.
+    pub tree: ObjectId,
+    /// Digest of the files that concern the workspace in that tree.
+    pub inputs: String,
+    /// Why it was started.
+    pub trigger: Trigger,
+}
+
+/// Why a run was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Trigger {
+    /// A commit was seen whose files call for it.
+    Commit,
+    /// The schedule called for it.
+    Schedule,
+    /// A person asked for it.
+    Person {
+        /// Who.
+        name: String,
+    },
+    /// Drift was found, and the workspace is brought back to the commit that it is at.
+    Drift {
+        /// The run that found it.
+        run: RunId,
+    },
+    /// An apply was interrupted, and the workspace is planned anew.
+    Interrupted {
+        /// The run that was interrupted.
+        run: RunId,
+    },
+}
+
+/// A run as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its number.
+    pub id: RunId,
+    /// What it shall do.
+    pub what: NewRun,
+    /// Where it stands.
+    pub state: State,
+    /// When it was recorded first.
+    pub created_at: Timestamp,
+    /// When its state changed last.
+    pub changed_at: Timestamp,
+    /// What came out of it so far.
+    pub result: RunResult,
+}
+
+/// What came out of a run so far. Nothing secret is in it: it is stored and shown as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunResult {
+    /// What Terraform says would change.
+    pub plan: Option<Plan>,
+    /// What made the plan: `Terraform 1.11.4`, say.
+    pub tool: Option<String>,
+    /// Warnings of the plan and the apply.
+    pub warnings: Vec<Diagnostic>,
+    /// How long Terraform's steps took together.
+    pub took: Duration,
+    /// Why the change is held.
+    pub hold: Option<String>,
+    /// The fingerprint of the plan that a person agreed to, and who did.
+    pub approval: Option<Approval>,
+    /// What failed.
+    pub failure: Option<Failure>,
+    /// What the apply did to each resource, where it did not do all.
+    pub applied: Option<AppliedParts>,
+    /// Where the plan came from, to be said to the reader: a note on the state, say.
+    pub notes: Vec<String>,
+    /// What took its place, or who stopped it.
+    pub ended_by: Option<String>,
+    /// How it shall end, while its worker has not ended it yet.
+    pub stop: Option<Event>,
+}
+
+/// A person's agreement to one plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The plan's fingerprint.
+    pub fingerprint: String,
+    /// Who agreed.
+    pub by: String,
+}
+
+/// What failed in a run, for people. Secrets are masked already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step: `checkout`, `init`, `plan`, `show`, `apply`.
+    pub step: String,
+    /// What failed, in one line.
+    pub summary: String,
+    /// What Terraform said, with places.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The end of the output, where the diagnostics do not say it.
+    pub tail: String,
+    /// What to do next.
+    pub advice: Option<String>,
+}
+
+/// How far an apply came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedParts {
+    /// Addresses of the resources that were changed.
+    pub done: Vec<String>,
+    /// Addresses of the resources whose change failed.
+    pub failed: Vec<String>,
+    /// Addresses of the resources that were not reached.
+    pub not_reached: Vec<String>,
+    /// Addresses of the resources whose change was begun and whose end nobody saw.
+    #[serde(default)]
+    pub unknown: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [State; 11] = [
+        State::Queued,
+        State::Preparing,
+        State::Planning,
+        State::Planned,
+        State::Held,
+        State::Applying,
+        State::Applied,
+        State::Failed,
+        State::Superseded,
+        State::Cancelled,
+        State::Interrupted,
+    ];
+
+    fn events() -> Vec<Event> {
+        vec![
+            Event::Started,
+            Event::CheckedOut,
+            Event::PlanMade,
+            Event::NothingToApply,
+            Event::HeldBack { reason: "r".into() },
+            Event::Released { by: "a".into() },
+            Event::ApplyStarted,
+            Event::ApplyDone,
+            Event::StepFailed {
+                summary: "s".into(),
+            },
+            Event::Superseded { by: "b".into() },
+            Event::Cancelled { by: "c".into() },
+            Event::WorkerLost,
+        ]
+    }
+
+    #[test]
+    fn a_lost_apply_is_never_queued_again() {
+        assert_eq!(
+            State::Applying.after(&Event::WorkerLost),
+            Ok(State::Interrupted)
+        );
+    }
+
+    #[test]
+    fn a_lost_plan_is_queued_again() {
+        assert_eq!(State::Planning.after(&Event::WorkerLost), Ok(State::Queued));
+    }
+
+    #[test]
+    fn an_ended_run_takes_no_event() {
+        for state in STATES.into_iter().filter(|s| s.is_end()) {
+            for event in events() {
+                assert!(state.after(&event).is_err(), "{state} took {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_running_apply_is_never_superseded() {
+        assert!(
+            State::Applying
+                .after(&Event::Superseded { by: "x".into() })
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn nothing_is_applied_that_was_not_planned_before() {
+        for state in STATES {
+            let applies = state.after(&Event::ApplyStarted).is_ok();
+            assert_eq!(applies, state == State::Planning, "{state}");
+        }
+    }
+
+    #[test]
+    fn every_state_that_is_no_end_has_a_way_on() {
+        for state in STATES.into_iter().filter(|s| !s.is_end()) {
+            assert!(events().iter().any(|e| state.after(e).is_ok()), "{state}");
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The daemon: puts the parts together, keeps them going, ends in order.
+
+mod lock;
+mod scheduler;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+pub use lock::{DataDirLock, LockError};
+
+use self::scheduler::Scheduler;
+use crate::config::{Config, Engine as EngineSetting, GithubCredential};
+use crate::engine::{CancelToken, Engine, EngineError, Program};
+use crate::fault::chain;
+use crate::fleet::{Fleet, Tracked};
+use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError};
+use crate::forge::{Forge, Plain, RemoteHeads};
+use crate::id::{CommitSha, RepoName};
+use crate::plan::FingerprintKey;
+use crate::source::{Mirror, RemoteAddress};
+use crate::store::{Store, StoreError};
+use crate::tell;
+use crate::watch::Watch;
+use crate::worker::{Places, Worker};
+use crate::workspace::{Declaration, RepoAddress};
+
+/// How often the daemon looks at its own record when nothing wakes it: what other processes
+/// (`mainstay apply`, `mainstay drift`) wrote is seen this soon.
+const RECORD_LOOK: Duration = Duration::from_secs(1);
+
+/// How long an apply may go on after the daemon was asked to end; then it is left to the next one.
+const APPLY_GRACE: Duration = Duration::from_secs(600);
+
+/// How long a plan gets to end after it was asked to.
+const PLAN_GRACE: Duration = Duration::from_secs(20);
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The record cannot be opened.
+    #[error("the record cannot be opened")]
+    Store(#[from] StoreError),
+    /// Terraform is not there.
+    #[error("Terraform cannot be used")]
+    Engine(#[from] EngineError),
+    /// Another daemon has the data folder.
+    #[error("the data folder is taken")]
+    Lock(#[from] LockError),
+    /// The credentials for GitHub cannot be read.
+    #[error("the credentials for GitHub cannot be read")]
+    Credential(#[from] crate::config::CredentialError),
+    /// The GitHub client cannot be made.
+    #[error("the client for GitHub cannot be made")]
+    GitHub(#[from] SetupError),
+    /// The key of the data folder cannot be read or made.
+    #[error("the key {file} cannot be read or made")]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Our own executable is not known.
+    #[error("the path of this program is not known")]
+    Executable(#[source] std::io::Error),
+    /// The sandbox that is asked for is not part of this version.
+    #[error(
+        "`sandbox.level = \"{0}\"` is asked for, and this version has no sandbox yet: set it to \"auto\" or \"none\", \
+         and run pull requests of trusted people only"
+    )]
+    Sandbox(&'static str),
+}
+
+/// Asks plain git remotes through the repositories' mirrors.
+struct MirrorHeads {
+    mirrors: PathBuf,
+}
+
+impl RemoteHeads for MirrorHeads {
+    fn heads(
+        &self,
+        repo: &RepoName,
+        url: &str,
+    ) -> Result<Vec<(String, CommitSha)>, Box<dyn std::error::Error + Send + Sync>> {
+        let mirror = Mirror::open(&self.mirrors.join(crate::fleet::folder_name(repo.as_str())))?;
+        Ok(mirror.heads(&RemoteAddress {
+            url: url.to_owned(),
+            login: None,
+        })?)
+    }
+}
+
+/// The forges of the declared repositories.
+pub struct Forges {
+    /// Plain git remotes.
+    pub plain: Arc<dyn Forge>,
+    /// GitHub, where it is configured.
+    pub github: Option<Arc<GitHub>>,
+}
+
+impl Forges {
+    /// For commands that ask no forge anything.
+    pub fn offline(config: &Config, declarations: &[Declaration]) -> Self {
+        Self {
+            plain: Arc::new(plain(config, declarations)),
+            github: None,
+        }
+    }
+
+    /// Makes the clients that the declarations need.
+    ///
+    /// # Errors
+    ///
+    /// Where credentials are missing.
+    pub fn new(config: &Config, declarations: &[Declaration]) -> Result<Self, StartError> {
+        let on_github = declarations
+            .iter()
+            .any(|d| matches!(d.address, RepoAddress::GitHub { .. }));
+        let github = match &config.github {
+            Some(settings) if on_github => {
+                let auth = match settings.read_credential()? {
+                    GithubCredential::Token(token) => Auth::Token(token),
+                    GithubCredential::App { id, private_key } => Auth::App {
+                        id,
+                        private_key_pem: private_key,
+                    },
+                };
+                Some(Arc::new(GitHub::new(GitHubSettings::new(
+                    settings.api_url.clone(),
+                    auth,
+                ))?))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            plain: Arc::new(plain(config, declarations)),
+            github,
+        })
+    }
+
+    /// The forge of a repository with that address.
+    pub fn of(&self, address: &RepoAddress) -> Arc<dyn Forge> {
+        match (address, &self.github) {
+            (RepoAddress::GitHub { .. }, Some(github)) => Arc::clone(github) as Arc<dyn Forge>,
+            // A GitHub repository without a client cannot come here: `new` makes one for it.
+            _ => Arc::clone(&self.plain),
+        }
+    }
+}
+
+fn plain(config: &Config, declarations: &[Declaration]) -> Plain {
+    let urls = declarations.iter().filter_map(|d| match &d.address {
+        RepoAddress::Git(url) => Some((d.repo.clone(), url.clone())),
+        RepoAddress::GitHub { .. } => None,
+    });
+    let mirrors = Places::new(&config.data_dir).mirrors();
+    Plain::new(Arc::new(MirrorHeads { mirrors }), urls)
+}
+
+/// Opens the record and joins the declarations with their forges.
+///
+/// # Errors
+///
+/// Where the record or a credential cannot be read.
+pub fn open_fleet(
+    config: Config,
+    declarations: Vec<Declaration>,
+    forges: &Forges,
+) -> Result<Arc<Fleet>, StartError> {
+    let store = Arc::new(Store::open(&config.data_dir)?);
+    let key = load_key(&config)?;
+    let mirrors = Places::new(&config.data_dir).mirrors();
+    let mut repositories = BTreeMap::new();
+    for declaration in declarations {
+        let forge = forges.of(&declaration.address);
+        store.ensure_repository(&declaration.repo, &declaration.branch)?;
+        let tracked = Tracked::new(declaration, forge, &mirrors);
+        repositories.insert(tracked.repo().clone(), Arc::new(tracked));
+    }
+    Ok(Arc::new(Fleet {
+        config,
+        store,
+        repositories,
+        key,
+    }))
+}
+
+/// The key that digests of plans are made with: made at the first start, for this data folder only.
+fn load_key(config: &Config) -> Result<FingerprintKey, StartError> {
+    let file = config.data_dir.join("fingerprint.key");
+    lock::read_or_make_key(&file)
+        .map(FingerprintKey::new)
+        .map_err(|source| StartError::Key { file, source })
+}
+
+/// Finds the engine that the settings name.
+///
+/// # Errors
+///
+/// Where it is not there.
+pub fn find_engine(config: &Config) -> Result<Arc<Engine>, StartError> {
+    let program = match &config.engine {
+        EngineSetting::Terraform => Program::Terraform,
+        EngineSetting::Tofu => Program::Tofu,
+        EngineSetting::Path(path) => Program::Path(path.clone()),
+    };
+    let supervisor = std::env::current_exe().map_err(StartError::Executable)?;
+    Ok(Arc::new(Engine::locate(&program, supervisor)?))
+}
+
+/// A sandbox that is demanded and not there stops the start; `auto` says that there is none.
+///
+/// # Errors
+///
+/// [`StartError::Sandbox`].
+pub fn check_sandbox(config: &Config) -> Result<(), StartError> {
+    use crate::config::SandboxLevel as Level;
+    match config.sandbox.level {
+        Level::None => Ok(()),
+        Level::Auto => {
+            warn!(
+                "This version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights"
+            );
+            Ok(())
+        }
+        Level::Bubblewrap => Err(StartError::Sandbox("bubblewrap")),
+        Level::Landlock => Err(StartError::Sandbox("landlock")),
+    }
+}
+
+/// The environment of this process, as far as it is text.
+pub fn own_environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The daemon, put together.
+pub struct Daemon {
+    fleet: Arc<Fleet>,
+    engine: Arc<Engine>,
+    environment: Vec<(String, String)>,
+    /// Held for as long as the daemon lives.
+    _lock: DataDirLock,
+}
+
+impl Daemon {
+    /// Puts the daemon together; nothing runs yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is missing.
+    pub async fn new(
+        fleet: Arc<Fleet>,
+        engine: Arc<Engine>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, StartError> {
+        check_sandbox(&fleet.config)?;
+        let lock = DataDirLock::take(&fleet.config.data_dir)?;
+        let version = engine.version().await?;
+        info!(engine = %version, repositories = fleet.repositories.len(), data_dir = %fleet.config.data_dir.display(), "Mainstay {} starts with {version}", env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            fleet,
+            engine,
+            environment,
+            _lock: lock,
+        })
+    }
+
+    /// The repositories that are kept, and their record.
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    /// Runs until `end` is cancelled, then ends in order: no new work, plans are dropped, applies
+    /// get a grace and are then left to the next daemon, which takes them over.
+    pub async fn run(self, end: CancelToken) {
+        let worker = Arc::new(Worker::new(
+            Arc::clone(&self.fleet),
+            Arc::clone(&self.engine),
+            self.environment.clone(),
+        ));
+        sweep_checkouts(&self.fleet, worker.places());
+        let wake = Arc::new(Notify::new());
+        let tellers = self.spawn_tellers();
+        let watcher = tokio::spawn({
+            let (watch, wake) = (Watch::new(Arc::clone(&self.fleet)), Arc::clone(&wake));
+            let every = self.fleet.config.poll_every;
+            async move {
+                loop {
+                    watch.round().await;
+                    wake.notify_one();
+                    tokio::time::sleep(every).await;
+                }
+            }
+        });
+        let (ended, mut endings) = mpsc::unbounded_channel();
+        let mut scheduler = Scheduler::new(Arc::clone(&self.fleet), worker, ended);
+        let mut version = 0;
+        loop {
+            if let Err(error) = scheduler.tick() {
+                error!(
+                    "Looking at the record failed and is tried again: {}",
+                    chain(&error)
+                );
+            }
+            tellers.values().for_each(|wake| wake.notify_one());
+            // What this process writes wakes it by itself; the rest shows in the file's version.
+            loop {
+                tokio::select! {
+                    () = end.cancelled() => break,
+                    () = wake.notified() => break,
+                    Some(_) = endings.recv() => break,
+                    () = tokio::time::sleep(RECORD_LOOK) => {
+                        match self.fleet.store.data_version() {
+                            Ok(now) if now == version && scheduler.under_way() == 0 && !drift_may_be_due(&self.fleet) => {}
+                            Ok(now) => { version = now; break; }
+                            Err(_) => break,
+                        }
+                    }
+                }
+            }
+            if end.is_cancelled() {
+                break;
+            }
+        }
+        watcher.abort();
+        self.wind_down(&mut scheduler, &mut endings).await;
+        for tracked in self.fleet.repositories.values() {
+            // What is known by now is told; what cannot be is told by the next daemon.
+            let last = tell::tell(&self.fleet, tracked);
+            if tokio::time::timeout(Duration::from_secs(10), last)
+                .await
+                .is_err()
+            {
+                warn!(repo = %tracked.repo(), "{} could not be told of everything before the end", tracked.repo());
+            }
+        }
+        info!("Mainstay has ended");
+    }
+
+    async fn wind_down(
+        &self,
+        scheduler: &mut Scheduler,
+        endings: &mut mpsc::UnboundedReceiver<crate::id::RunId>,
+    ) {
+        let began = Instant::now();
+        loop {
+            let applying = match scheduler.wind_down() {
+                Ok(applying) => applying,
+                Err(error) => {
+                    error!("Looking at the record failed: {}", chain(&error));
+                    return;
+                }
+            };
+            if scheduler.under_way() == 0 {
+                return;
+            }
+            let grace = if applying > 0 {
+                APPLY_GRACE
+            } else {
+                PLAN_GRACE
+            };
+            let left = grace.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                warn!(
+                    applying,
+                    "{applying} applies go on without this daemon; the next one takes them over"
+                );
+                return;
+            }
+            info!(
+                applying,
+                "Ending: {} runs are still under way, {applying} of them apply",
+                scheduler.under_way()
+            );
+            let _ = tokio::time::timeout(left.min(PLAN_GRACE), endings.recv()).await;
+        }
+    }
+
+    /// One task for each repository keeps the outside in line, so that a slow forge holds up nobody else.
+    fn spawn_tellers(&self) -> HashMap<RepoName, Arc<Notify>> {
+        let mut wakes = HashMap::new();
+        for (repo, tracked) in &self.fleet.repositories {
+            let wake = Arc::new(Notify::new());
+            wakes.insert(repo.clone(), Arc::clone(&wake));
+            let (fleet, tracked) = (Arc::clone(&self.fleet), Arc::clone(tracked));
+            tokio::spawn(async move {
+                loop {
+                    let pause = match tell::tell(&fleet, &tracked).await {
+                        Ok(None) => None,
+                        Ok(Some(at)) => {
+                            Some((at - crate::clock::now()).to_std().unwrap_or_default())
+                        }
+                        Err(error) => {
+                            error!(repo = %tracked.repo(), "Telling {} failed: {}", tracked.repo(), chain(&error));
+                            Some(RECORD_LOOK)
+                        }
+                    };
+                    let sleep = async {
+                        match pause {
+                            Some(pause) => tokio::time::sleep(pause).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = wake.notified() => {}
+                        () = sleep => {}
+                    }
+                }
+            });
+        }
+        wakes
+    }
+}
+
+/// Whether any workspace is looked at for drift: then the clock alone may bring something to do.
+fn drift_may_be_due(fleet: &Fleet) -> bool {
+    fleet.repositories.values().any(|tracked| {
+        let declared = tracked.declaration.workspaces.iter().map(|w| &w.settings);
+        let found = tracked.declaration.discover.iter().map(|d| &d.settings);
+        declared
+            .chain(found)
+            .any(|settings| settings.drift.is_some())
+    })
+}
+
+/// Removes checkouts that a killed daemon left, except of runs whose Terraform may still need them.
+fn sweep_checkouts(fleet: &Fleet, places: &Places) {
+    let Ok(active) = fleet.store.active_runs() else {
+        return;
+    };
+    let kept: Vec<String> = active
+        .iter()
+        .map(|(run, _)| format!("run-{}-", run.id))
+        .collect();
+    let Ok(entries) = std::fs::read_dir(places.checkouts()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("run-") && !kept.iter().any(|prefix| name.starts_with(prefix)) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Turns what is due into runs, and runs into work: at most `parallel` at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use crate::clock::now;
+use crate::decide::{Action, due, next_to_start};
+use crate::engine::CancelToken;
+use crate::fault::chain;
+use crate::fleet::Fleet;
+use crate::id::RunId;
+
+use crate::run::{Event, State};
+use crate::store::{RunUpdate, StoreError};
+use crate::worker::{Owner, Worker};
+
+/// Starts runs and looks after those that are under way.
+pub(crate) struct Scheduler {
+    fleet: Arc<Fleet>,
+    worker: Arc<Worker>,
+    owner: Owner,
+    under_way: HashMap<RunId, UnderWay>,
+    /// Hears of each run that ended.
+    ended: mpsc::UnboundedSender<RunId>,
+}
+
+struct UnderWay {
+    cancel: CancelToken,
+    task: JoinHandle<()>,
+}
+
+impl Scheduler {
+    /// A scheduler that tells `ended` of each run that ended.
+    pub(crate) fn new(
+        fleet: Arc<Fleet>,
+        worker: Arc<Worker>,
+        ended: mpsc::UnboundedSender<RunId>,
+    ) -> Self {
+        Self {
+            fleet,
+            worker,
+            owner: Owner::this_process(),
+            under_way: HashMap::new(),
+            ended,
+        }
+    }
+
+    /// Takes over the runs whose process is gone: a start is an ordinary look at what is.
+    pub(crate) fn adopt(&mut self) -> Result<(), StoreError> {
+        for (run, owner) in self.fleet.store.active_runs()? {
+            let owner = owner.as_deref().and_then(Owner::read);
+            // What is ours and not under way was left running, or could not be recorded.
+            let others = owner.is_some_and(|owner| owner != self.owner && owner.is_alive());
+            if others || self.under_way.contains_key(&run.id) {
+                continue;
+            }
+            info!(run.id = %run.id, state = %run.state, "Run {} was {} when its process was lost", run.id, run.state);
+            let worker = Arc::clone(&self.worker);
+            let id = run.id;
+            let cancel = CancelToken::new();
+            let token = cancel.clone();
+            self.spawn(id, cancel, async move {
+                if let Err(error) = worker.recover(&run, &token).await {
+                    error!(run.id = %id, "Taking over run {id} failed: {}", chain(&error));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// One look at what is: ends what shall end, records what is due, starts what may start.
+    pub(crate) fn tick(&mut self) -> Result<(), StoreError> {
+        self.under_way.retain(|_, run| !run.task.is_finished());
+        self.adopt()?;
+        for tracked in self.fleet.repositories.values() {
+            let facts = self.fleet.facts(tracked)?;
+            for action in due(&facts, now()) {
+                match action {
+                    Action::Queue(order) => {
+                        let id = self.fleet.store.add_run(&order, now())?;
+                        info!(run.id = %id, workspace = %order.workspace, purpose = %order.purpose, "Run {id} is due: {} {} of {} at {}", order.purpose, order.workspace, order.repo, order.commit.short());
+                    }
+                    Action::Supersede { run, by } => {
+                        info!(run.id = %run, "Run {run} is superseded by {by}");
+                        self.fleet
+                            .store
+                            .stop(run, &Event::Superseded { by }, now())?;
+                    }
+                }
+            }
+        }
+        self.start_next()
+    }
+
+    fn start_next(&mut self) -> Result<(), StoreError> {
+        let open = self.fleet.store.open_runs()?;
+        let mut queued = Vec::new();
+        let mut busy = HashSet::new();
+        for run in open {
+            let stop = run.result.stop.clone();
+            match (run.state, stop) {
+                // It was lost before it could be ended as it was asked to.
+                (State::Queued | State::Held, Some(stop)) => {
+                    self.fleet.store.happened(run.id, &stop, now(), |_| {})?;
+                }
+                (State::Queued, None) if self.fleet.tracked(&run.what.repo).is_some() => {
+                    queued.push((run.id, run.what));
+                }
+                (state, stop) if state.is_active() => {
+                    if stop.is_some()
+                        && let Some(under_way) = self.under_way.get(&run.id)
+                    {
+                        under_way.cancel.cancel();
+                    }
+                    busy.insert((run.what.repo, run.what.workspace));
+                }
+                _ => {}
+            }
+        }
+        let parallel = self.fleet.config.parallel.get();
+        let free = parallel.saturating_sub(self.under_way.len());
+        for id in next_to_start(&queued, &busy, free) {
+            // Another process may have taken the workspace since: then it waits for the next tick.
+            if self.fleet.store.claim(id, &self.owner.to_string(), now())? == RunUpdate::Busy {
+                continue;
+            }
+            let worker = Arc::clone(&self.worker);
+            let cancel = CancelToken::new();
+            let token = cancel.clone();
+            self.spawn(id, cancel, async move {
+                if let Err(error) = worker.work(id, &token, &|_| {}).await {
+                    error!(run.id = %id, "Run {id} could not be recorded: {}", chain(&error));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn spawn(
+        &mut self,
+        id: RunId,
+        cancel: CancelToken,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let ended = self.ended.clone();
+        let task = tokio::spawn(async move {
+            work.await;
+            // Nobody listens any more once the daemon ends.
+            let _ = ended.send(id);
+        });
+        self.under_way.insert(id, UnderWay { cancel, task });
+    }
+
+    /// Drops what only plans. Applies go on; says how many.
+    pub(crate) fn wind_down(&mut self) -> Result<usize, StoreError> {
+        self.under_way.retain(|_, run| !run.task.is_finished());
+        let mut applying = 0;
+        for (id, under_way) in &self.under_way {
+            if self.fleet.store.run(*id)?.state == State::Applying {
+                applying += 1;
+            } else {
+                under_way.cancel.cancel();
+            }
+        }
+        Ok(applying)
+    }
+
+    /// How many runs are under way.
+    pub(crate) fn under_way(&mut self) -> usize {
+        self.under_way.retain(|_, run| !run.task.is_finished());
+        self.under_way.len()
+    }
+}

@@ -1,0 +1,116 @@
+//! A remote that is a folder of this machine.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, ObjectType, Odb, Oid, PackBuilder, Repository, RepositoryOpenFlags, Sort};
+
+use super::error::{Login, SourceError};
+use super::peer::Peer;
+
+/// A repository on this machine. It is read, and none of its programs run.
+pub(super) struct Local {
+    repo: Repository,
+    path: PathBuf,
+    shown: String,
+}
+
+impl Local {
+    /// Opens the repository, bare or not.
+    pub(super) fn open(path: &Path, shown: String) -> Result<Self, SourceError> {
+        let none: [&str; 0] = [];
+        match Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, none) {
+            Ok(repo) => Ok(Self {
+                repo,
+                path: path.to_owned(),
+                shown,
+            }),
+            Err(error) if error.code() == ErrorCode::NotFound => {
+                Err(SourceError::NoSuchRepository {
+                    url: shown,
+                    login: Login::Here,
+                })
+            }
+            Err(error) => Err(SourceError::git(path, "open it", error)),
+        }
+    }
+
+    /// Makes a pack of what is wanted.
+    fn builder(&self, wants: &[Oid], haves: &[Oid]) -> Result<PackBuilder<'_>, git2::Error> {
+        let mut walk = self.repo.revwalk()?;
+        // Parents after children is what the builder needs to tell new from known.
+        walk.set_sorting(Sort::TOPOLOGICAL)?;
+        for want in wants {
+            // What is no commit is no proposal either.
+            if self.repo.find_object(*want, None)?.kind() == Some(ObjectType::Commit) {
+                walk.push(*want)?;
+            }
+        }
+        for have in haves
+            .iter()
+            .filter(|have| self.repo.find_commit(**have).is_ok())
+        {
+            walk.hide(*have)?;
+        }
+        let mut builder = self.repo.packbuilder()?;
+        builder.insert_walk(&mut walk)?;
+        Ok(builder)
+    }
+
+    /// An error of the repository itself; it is not for us to mend.
+    fn failed(&self, action: &str, source: git2::Error) -> SourceError {
+        SourceError::Git {
+            action: action.to_owned(),
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl Peer for Local {
+    fn list(&mut self, prefixes: &[String]) -> Result<Vec<(String, Oid)>, SourceError> {
+        let failed = |error| self.failed("list its branches", error);
+        let mut refs = Vec::new();
+        for reference in self.repo.references().map_err(failed)? {
+            let reference = reference.map_err(failed)?;
+            // A name that is no text is none that anybody could ask for.
+            let Ok(name) = reference.name() else { continue };
+            if !prefixes
+                .iter()
+                .any(|prefix| name.starts_with(prefix.as_str()))
+            {
+                continue;
+            }
+            // A symbolic ref may lead nowhere.
+            if let Some(target) = reference
+                .resolve()
+                .ok()
+                .and_then(|reference| reference.target())
+            {
+                refs.push((name.to_owned(), target));
+            }
+        }
+        Ok(refs)
+    }
+
+    fn pack(&mut self, wants: &[Oid], haves: &[Oid], odb: &Odb<'_>) -> Result<(), SourceError> {
+        let store = |source| SourceError::Store {
+            url: self.shown.clone(),
+            source,
+        };
+        let read = |source| self.failed("read its commits", source);
+        let mut builder = self.builder(wants, haves).map_err(read)?;
+        let mut writer = odb.packwriter().map_err(store)?;
+        let mut written = Ok(());
+        let built = builder.foreach(|piece| {
+            written = writer
+                .write_all(piece)
+                .map_err(|_| git2::Error::last_error(-1));
+            written.is_ok()
+        });
+        written.map_err(store)?;
+        built.map_err(read)?;
+        writer.commit().map_err(store)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,8 @@
+//! Against the real git: repositories that it makes, and servers that it is.
+
+mod checkouts;
+mod fetches;
+mod merges;
+mod rig;
+mod transports;
+mod work_trees;

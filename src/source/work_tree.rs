@@ -1,0 +1,512 @@
+//! A folder as it lies on the disk, uncommitted edits too.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use git2::{BranchType, Commit, ErrorCode, Index, ObjectType, Oid, Repository};
+
+use super::error::SourceError;
+use super::git_tree::GitTree;
+use super::mirror::{commit_sha, object_id};
+use crate::id::CommitSha;
+use crate::modules::{Entry, EntryKind, Tree, TreeError};
+
+/// Folders that are never part of a work tree: git's own, and Terraform's, which are made by `init`.
+const SKIPPED: [&str; 2] = [".git", ".terraform"];
+
+/// Branches that are taken for the default one where no remote says which it is.
+const DEFAULT_BRANCHES: [&str; 4] = ["origin/main", "main", "origin/master", "master"];
+
+/// How many similar names are shown for a revision that is not there.
+const NEAR_LIMIT: usize = 3;
+
+/// A folder as it lies on the disk.
+///
+/// Left out are `.git`, `.terraform`, and what git ignores, though variable
+/// files (`*.tfvars`) are kept: they are ignored more often than not, and
+/// Terraform reads them all the same.
+#[derive(Debug)]
+pub struct WorkTree {
+    top: PathBuf,
+    files: BTreeMap<String, Entry>,
+}
+
+/// The tree that a work tree is compared with.
+#[derive(Debug)]
+pub struct Base {
+    /// Its files.
+    pub tree: GitTree,
+    /// The commit: where the work tree's branch left `revision`.
+    pub commit: CommitSha,
+    /// What was compared with, as git names it.
+    pub revision: String,
+    /// The commit that is checked out.
+    pub head: CommitSha,
+    /// The addresses of the repository's remotes, `origin` first.
+    pub remotes: Vec<String>,
+}
+
+impl WorkTree {
+    /// Lists the files of the folder `top`, each with the id that git would give it.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Io`] where a file cannot be read, [`SourceError::NotOurs`]
+    /// where it is a repository of somebody else.
+    pub fn open(top: &Path) -> Result<Self, SourceError> {
+        let mut files = BTreeMap::new();
+        Walk::new(top)?.files(&mut |file| {
+            let id = match file.kind {
+                EntryKind::Submodule => file.submodule,
+                EntryKind::Symlink => hash(top, &link_text(&file.path)?)?,
+                EntryKind::Regular | EntryKind::Executable => {
+                    let content = fs::read(&file.path)
+                        .map_err(|error| SourceError::io("read", &file.path, error))?;
+                    hash(top, &content)?
+                }
+            };
+            files.insert(
+                file.name,
+                Entry {
+                    id: object_id(id),
+                    kind: file.kind,
+                },
+            );
+            Ok(())
+        })?;
+        Ok(Self {
+            top: top.to_owned(),
+            files,
+        })
+    }
+
+    /// The folder.
+    pub fn top(&self) -> &Path {
+        &self.top
+    }
+
+    /// The top of the git repository that has `dir` in its work tree.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::NotARepository`] where there is none.
+    pub fn repo_root(dir: &Path) -> Result<PathBuf, SourceError> {
+        let repo = discover(dir)?;
+        let root = repo.workdir().ok_or_else(|| SourceError::NotARepository {
+            path: dir.to_owned(),
+        })?;
+        // git2 ends it with a slash.
+        Ok(root.components().collect())
+    }
+
+    /// What to compare the checkout in `dir` with: the commit where its `HEAD`
+    /// left `revision`, or where that is not given, the default branch.
+    ///
+    /// The default branch is what `origin` says it is, else `main`, else `master`.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::NotARepository`], [`SourceError::NoCommits`],
+    /// [`SourceError::UnknownRevision`] with similar names, and
+    /// [`SourceError::Unrelated`] where `HEAD` and `revision` have no commit in common.
+    pub fn base_tree(dir: &Path, revision: Option<&str>) -> Result<Base, SourceError> {
+        let repo = discover(dir)?;
+        let path = repo.path().to_owned();
+        let failed = |error| SourceError::git(&path, "find what to compare with", error);
+        let head = match repo.head().and_then(|head| head.peel_to_commit()) {
+            Ok(head) => head.id(),
+            Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => {
+                return Err(SourceError::NoCommits { path });
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let (revision, target) = match revision {
+            Some(revision) => match find(&repo, revision) {
+                Some(commit) => (revision.to_owned(), commit.id()),
+                None => {
+                    let near = near(&repo, revision);
+                    return Err(SourceError::UnknownRevision {
+                        path,
+                        revision: revision.to_owned(),
+                        near,
+                    });
+                }
+            },
+            None => default_branch(&repo).ok_or_else(|| SourceError::UnknownRevision {
+                path: path.clone(),
+                revision: "main".to_owned(),
+                near: near(&repo, "main"),
+            })?,
+        };
+        let base = match repo.merge_base(head, target) {
+            Err(error) if error.code() == ErrorCode::NotFound => {
+                return Err(SourceError::Unrelated {
+                    base: commit_sha(target),
+                    head: commit_sha(head),
+                });
+            }
+            base => base.map_err(failed)?,
+        };
+        let tree = object_id(repo.find_commit(base).map_err(failed)?.tree_id());
+        let remotes = remotes(&repo);
+        Ok(Base {
+            head: commit_sha(head),
+            remotes,
+            tree: GitTree::read(repo, &tree)?,
+            commit: commit_sha(base),
+            revision,
+        })
+    }
+
+    /// Copies the folder as it is now into the folder `dest`, which is made:
+    /// files with their modes, links as links. Links that lead out of the folder
+    /// by a relative path are made absolute, so that they lead to the same file.
+    ///
+    /// Below the folders `keep` (relative to the top), and in submodules, what
+    /// git ignores is copied too; `.git` and `.terraform` never are.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Io`]; what was copied until then stays.
+    pub fn copy_to(&self, dest: &Path, keep: &[String]) -> Result<(), SourceError> {
+        fs::create_dir_all(dest).map_err(|error| SourceError::io("make", dest, error))?;
+        let top = fs::canonicalize(&self.top)
+            .map_err(|error| SourceError::io("read", &self.top, error))?;
+        let mut walk = Walk::new(&self.top)?;
+        walk.keep = keep
+            .iter()
+            .map(|dir| dir.trim_matches('/').to_owned())
+            .collect();
+        walk.submodules = Submodules::Entered;
+        walk.files(&mut |file| {
+            let to = dest.join(&file.name);
+            let folder = to.parent().unwrap_or(dest);
+            fs::create_dir_all(folder).map_err(|error| SourceError::io("make", folder, error))?;
+            match file.kind {
+                EntryKind::Symlink => {
+                    let target = fs::read_link(&file.path)
+                        .map_err(|error| SourceError::io("read", &file.path, error))?;
+                    let folder = Path::new(&file.name).parent().unwrap_or(Path::new(""));
+                    let target = if leaves(folder, &target) {
+                        top.join(folder).join(target)
+                    } else {
+                        target
+                    };
+                    symlink(target, &to).map_err(|error| SourceError::io("make", &to, error))
+                }
+                EntryKind::Submodule => {
+                    fs::create_dir_all(&to).map_err(|error| SourceError::io("make", &to, error))
+                }
+                EntryKind::Regular | EntryKind::Executable => fs::copy(&file.path, &to)
+                    .map(drop)
+                    .map_err(|error| SourceError::io("copy", &file.path, error)),
+            }
+        })
+    }
+}
+
+impl Tree for WorkTree {
+    fn files(&self) -> &BTreeMap<String, Entry> {
+        &self.files
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        let entry = self.files.get(path).ok_or_else(|| TreeError::Missing {
+            path: path.to_owned(),
+        })?;
+        let file = self.top.join(path);
+        let content = match entry.kind {
+            EntryKind::Symlink => link_text(&file),
+            _ => fs::read(&file).map_err(|error| SourceError::io("read", &file, error)),
+        };
+        content.map_err(|error| TreeError::Unreadable {
+            path: path.to_owned(),
+            source: error.into(),
+        })
+    }
+}
+
+/// A file that was met.
+struct Found {
+    /// Its path below the top, written with `/`.
+    name: String,
+    path: PathBuf,
+    kind: EntryKind,
+    /// The commit of a submodule.
+    submodule: Oid,
+}
+
+/// What becomes of submodules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Submodules {
+    /// Each is one entry.
+    Noted,
+    /// Their files are met like all others.
+    Entered,
+}
+
+/// Which files of a folder are met.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// All that git does not ignore.
+    ByGit,
+    /// All.
+    Everything,
+    /// The folder is ignored: variable files, and what git has all the same.
+    Ignored,
+}
+
+/// A walk over a folder on the disk.
+struct Walk {
+    top: PathBuf,
+    /// The repository that the folder is in, its path below the repository's top, and its index.
+    git: Option<(Repository, PathBuf, Index)>,
+    keep: Vec<String>,
+    submodules: Submodules,
+}
+
+impl Walk {
+    fn new(top: &Path) -> Result<Self, SourceError> {
+        let git = match discover(top) {
+            Ok(repo) => {
+                let canonical = |path: &Path| {
+                    fs::canonicalize(path).map_err(|error| SourceError::io("read", path, error))
+                };
+                let below = match repo.workdir() {
+                    Some(root) => canonical(top)?
+                        .strip_prefix(canonical(root)?)
+                        .ok()
+                        .map(Path::to_owned),
+                    None => None,
+                };
+                let index = repo
+                    .index()
+                    .map_err(|error| SourceError::git(repo.path(), "read the index", error))?;
+                below.map(|below| (repo, below, index))
+            }
+            Err(SourceError::NotARepository { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            top: top.to_owned(),
+            git,
+            keep: Vec::new(),
+            submodules: Submodules::Noted,
+        })
+    }
+
+    /// Meets every file, folder by folder.
+    fn files(
+        &self,
+        meet: &mut dyn FnMut(Found) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let mut ahead = vec![(String::new(), self.choice("", Choice::ByGit))];
+        while let Some((dir, choice)) = ahead.pop() {
+            let folder = self.top.join(&dir);
+            let failed = |error| SourceError::io("read", &folder, error);
+            for entry in fs::read_dir(&folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let file_name = entry.file_name();
+                // A name that is no text cannot be part of a tree.
+                let Some(file_name) = file_name.to_str() else {
+                    continue;
+                };
+                if SKIPPED.contains(&file_name) {
+                    continue;
+                }
+                let name = if dir.is_empty() {
+                    file_name.to_owned()
+                } else {
+                    format!("{dir}/{file_name}")
+                };
+                let metadata = entry.metadata().map_err(failed)?;
+                if metadata.is_dir() {
+                    match self.submodule(&name) {
+                        Some(submodule) if self.submodules == Submodules::Noted => {
+                            let (path, kind) = (entry.path(), EntryKind::Submodule);
+                            meet(Found {
+                                name,
+                                path,
+                                kind,
+                                submodule,
+                            })?;
+                        }
+                        Some(_) => ahead.push((name, Choice::Everything)),
+                        None => {
+                            let choice = self.choice(&name, choice);
+                            ahead.push((name, choice));
+                        }
+                    }
+                } else if let Some(kind) = kind(&metadata)
+                    && self.is_met(&name, choice)
+                {
+                    let (path, submodule) = (entry.path(), Oid::ZERO_SHA1);
+                    meet(Found {
+                        name,
+                        path,
+                        kind,
+                        submodule,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which files of a folder are met, given the choice for the folder above it.
+    fn choice(&self, dir: &str, above: Choice) -> Choice {
+        let kept =
+            |keep: &String| keep.is_empty() || dir == keep || dir.starts_with(&format!("{keep}/"));
+        if above == Choice::Everything || self.keep.iter().any(kept) {
+            Choice::Everything
+        } else if above == Choice::Ignored || (!dir.is_empty() && self.is_ignored(dir)) {
+            Choice::Ignored
+        } else {
+            Choice::ByGit
+        }
+    }
+
+    /// Whether a file is met.
+    fn is_met(&self, name: &str, choice: Choice) -> bool {
+        let is_variables = name.ends_with(".tfvars") || name.ends_with(".tfvars.json");
+        match choice {
+            Choice::Everything => true,
+            Choice::ByGit => is_variables || !self.is_ignored(name) || self.is_tracked(name),
+            Choice::Ignored => is_variables || self.is_tracked(name),
+        }
+    }
+
+    fn is_ignored(&self, name: &str) -> bool {
+        // What git cannot judge is not left out.
+        self.git.as_ref().is_some_and(|(repo, below, _)| {
+            repo.is_path_ignored(below.join(name)).unwrap_or_default()
+        })
+    }
+
+    fn is_tracked(&self, name: &str) -> bool {
+        self.git
+            .as_ref()
+            .is_some_and(|(_, below, index)| index.get_path(&below.join(name), 0).is_some())
+    }
+
+    /// The commit of a submodule in that folder.
+    fn submodule(&self, name: &str) -> Option<Oid> {
+        let (_, below, index) = self.git.as_ref()?;
+        let entry = index.get_path(&below.join(name), 0)?;
+        (entry.mode == 0o160_000).then_some(entry.id)
+    }
+}
+
+/// What a file is; sockets and the like are none.
+fn kind(metadata: &Metadata) -> Option<EntryKind> {
+    if metadata.is_symlink() {
+        Some(EntryKind::Symlink)
+    } else if !metadata.is_file() {
+        None
+    } else if metadata.permissions().mode() & 0o100 != 0 {
+        Some(EntryKind::Executable)
+    } else {
+        Some(EntryKind::Regular)
+    }
+}
+
+/// What a link holds.
+fn link_text(path: &Path) -> Result<Vec<u8>, SourceError> {
+    let target = fs::read_link(path).map_err(|error| SourceError::io("read", path, error))?;
+    Ok(target.as_os_str().as_bytes().to_vec())
+}
+
+/// The id that git gives a content.
+fn hash(top: &Path, content: &[u8]) -> Result<Oid, SourceError> {
+    Oid::hash_object(ObjectType::Blob, content)
+        .map_err(|error| SourceError::git(top, "compute the id of a file", error))
+}
+
+/// Whether a relative target leads out of the tree that has the link in `folder`.
+fn leaves(folder: &Path, target: &Path) -> bool {
+    if target.is_absolute() {
+        return false;
+    }
+    let mut depth = folder.components().count();
+    target.components().any(|component| {
+        match component {
+            Component::ParentDir => match depth.checked_sub(1) {
+                Some(less) => depth = less,
+                None => return true,
+            },
+            Component::Normal(_) => depth += 1,
+            _ => {}
+        }
+        false
+    })
+}
+
+/// Finds the repository that a folder is in.
+fn discover(dir: &Path) -> Result<Repository, SourceError> {
+    if let Err(error) = fs::metadata(dir)
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        return Err(SourceError::io("open", dir, error));
+    }
+    Repository::discover(dir).map_err(|error| match error.code() {
+        ErrorCode::NotFound => SourceError::NotARepository {
+            path: dir.to_owned(),
+        },
+        _ => SourceError::git(dir, "open it", error),
+    })
+}
+
+/// The commit that a revision names.
+fn find<'r>(repo: &'r Repository, revision: &str) -> Option<Commit<'r>> {
+    repo.revparse_single(revision).ok()?.peel_to_commit().ok()
+}
+
+/// The default branch, with its head.
+fn default_branch(repo: &Repository) -> Option<(String, Oid)> {
+    let said = repo
+        .find_reference("refs/remotes/origin/HEAD")
+        .ok()
+        .and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
+        .and_then(|target| target.strip_prefix("refs/remotes/").map(str::to_owned));
+    said.into_iter()
+        .chain(DEFAULT_BRANCHES.map(str::to_owned))
+        .find_map(|name| find(repo, &name).map(|commit| (name, commit.id())))
+}
+
+/// Branches with a name like that, the nearest first.
+fn near(repo: &Repository, revision: &str) -> Vec<String> {
+    let Ok(branches) = repo.branches(None::<BranchType>) else {
+        return Vec::new();
+    };
+    let mut near: Vec<(f64, String)> = branches
+        .filter_map(|branch| {
+            let name = branch.ok()?.0.name().ok().flatten()?.to_owned();
+            Some((strsim::jaro_winkler(&name, revision), name))
+        })
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    near.into_iter()
+        .take(NEAR_LIMIT)
+        .map(|(_, name)| name)
+        .collect()
+}
+
+/// The addresses of the remotes, `origin` first.
+fn remotes(repo: &Repository) -> Vec<String> {
+    let names = repo.remotes();
+    let mut names: Vec<&str> = names
+        .iter()
+        .flat_map(|names| names.iter())
+        .flatten()
+        .flatten()
+        .collect();
+    names.sort_by_key(|name| *name != "origin");
+    names
+        .into_iter()
+        .filter_map(|name| repo.find_remote(name).ok()?.url().ok().map(str::to_owned))
+        .collect()
+}

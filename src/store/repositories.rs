@@ -1,0 +1,547 @@
+//! Repositories, their base branch's history, proposals and workspaces in the record.
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::{Store, StoreError, from_json, from_text, opt_text, to_json, to_text};
+use crate::clock::Timestamp;
+use crate::decide::{AppliedAt, Consideration, Settled, Touched, View};
+use crate::forge::{Fate, Look, Proposal};
+use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, WorkspaceName};
+
+/// A repository as it is recorded.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Its name.
+    pub repo: RepoName,
+    /// The base branch.
+    pub branch: BranchName,
+    /// The base branch's head, as seen last.
+    pub base: Option<CommitSha>,
+    /// When it was looked at last with success.
+    pub looked_at: Option<Timestamp>,
+    /// Comments that are older were read.
+    pub comments_at: Option<Timestamp>,
+    /// Why the last look failed, and since when.
+    pub error: Option<(String, Timestamp)>,
+    /// What `view` was made from.
+    pub view_key: Option<String>,
+    /// The workspaces at the base branch's head.
+    pub view: Option<View>,
+}
+
+/// How the base branch moved between two looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseMove {
+    /// It did not.
+    Same,
+    /// It is seen for the first time.
+    First,
+    /// It went on; the new commits of its first-parent line, oldest first, the head last.
+    Forward(Vec<CommitSha>),
+    /// It was force-pushed: its head does not descend from the one before.
+    Rewound {
+        /// The head before.
+        from: CommitSha,
+    },
+}
+
+/// How a proposal is recorded to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProposalState {
+    /// It is open.
+    Open,
+    /// It was closed without being merged.
+    Closed,
+    /// It was merged.
+    Merged,
+}
+
+/// A proposal as it is recorded.
+#[derive(Debug, Clone)]
+pub struct ProposalRow {
+    /// As the forge showed it last.
+    pub proposal: Proposal,
+    /// How it stands.
+    pub state: ProposalState,
+    /// The commit of the base branch that has it.
+    pub merged_as: Option<CommitSha>,
+    /// The head of a fork that a person asked to plan.
+    pub permitted: Option<CommitSha>,
+    /// The head that was seen before the last look; `None` where that look was the first.
+    pub previous: Option<CommitSha>,
+    /// What `consideration` was made from.
+    pub considered: Option<String>,
+    /// What came of merging it with the base.
+    pub consideration: Option<Consideration>,
+    /// When it changed last.
+    pub changed_at: Timestamp,
+}
+
+impl ProposalRow {
+    /// The workspaces that it touches, as far as it was looked at.
+    pub fn touched(&self) -> &[Touched] {
+        match &self.consideration {
+            Some(Consideration::Merges { touched, .. }) => touched,
+            _ => &[],
+        }
+    }
+}
+
+/// A workspace as it is recorded.
+#[derive(Debug, Clone)]
+pub struct WorkspaceRow {
+    /// Its name.
+    pub name: WorkspaceName,
+    /// The commit that it is at.
+    pub applied: Option<AppliedAt>,
+    /// Whether the last apply that began came to a good end.
+    pub settled: Settled,
+    /// Why a person must agree to the next change: the base branch was force-pushed.
+    pub rewound: Option<String>,
+    /// When drift was looked for last.
+    pub drift_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Makes sure that the repository is recorded, with that base branch.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn ensure_repository(
+        &self,
+        repo: &RepoName,
+        branch: &BranchName,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let known: Option<String> = tx
+                .query_row("SELECT branch FROM repositories WHERE repo = ?1", [repo.as_str()], |r| r.get(0))
+                .optional()?;
+            match known {
+                Some(known) if known == branch.as_str() => {}
+                Some(_) => {
+                    // Another branch is kept from now on: its history starts anew.
+                    tx.execute("DELETE FROM base_log WHERE repo = ?1", [repo.as_str()])?;
+                    tx.execute(
+                        "UPDATE repositories SET branch = ?2, base = NULL, view_key = NULL, view = NULL WHERE repo = ?1",
+                        params![repo.as_str(), branch.as_str()],
+                    )?;
+                }
+                None => {
+                    tx.execute(
+                        "INSERT INTO repositories (repo, branch) VALUES (?1, ?2)",
+                        params![repo.as_str(), branch.as_str()],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The repository, where it is recorded.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn repository(&self, repo: &RepoName) -> Result<Option<Repository>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT repo, branch, base, looked_at, comments_at, error, error_at, view_key, view \
+             FROM repositories WHERE repo = ?1",
+        )?;
+        let mut rows = statement.query([repo.as_str()])?;
+        rows.next()?.map(repository).transpose()
+    }
+
+    /// Every repository that is recorded, by name.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn repositories(&self) -> Result<Vec<Repository>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT repo, branch, base, looked_at, comments_at, error, error_at, view_key, view \
+             FROM repositories ORDER BY repo",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(repository(row)?);
+        }
+        Ok(all)
+    }
+
+    /// Records that a look failed; what was seen before stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn look_failed(
+        &self,
+        repo: &RepoName,
+        error: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE repositories SET error_at = CASE WHEN error = ?2 THEN error_at ELSE ?3 END, error = ?2 \
+                 WHERE repo = ?1",
+                params![repo.as_str(), error, at],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records what a look found: the head, how it moved, the open proposals, and what became of the others.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written; then nothing of the look is.
+    pub fn looked(
+        &self,
+        repo: &RepoName,
+        look: &Look,
+        base_move: &BaseMove,
+        fates: &[(ProposalKey, Fate)],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE repositories SET base = ?2, looked_at = ?3, error = NULL, error_at = NULL WHERE repo = ?1",
+                params![repo.as_str(), look.base.as_ref().map(CommitSha::as_str), at],
+            )?;
+            extend_base_log(tx, repo, look, base_move, at)?;
+            for proposal in &look.open {
+                record_open(tx, repo, proposal, at)?;
+            }
+            for (key, fate) in fates {
+                let (state, merged_as) = match fate {
+                    Fate::Open => continue,
+                    Fate::Closed => (ProposalState::Closed, None),
+                    Fate::Merged(commit) => (ProposalState::Merged, Some(commit.as_str())),
+                };
+                tx.execute(
+                    "UPDATE proposals SET state = ?3, merged_as = ?4, changed_at = ?5 WHERE repo = ?1 AND key = ?2",
+                    params![repo.as_str(), key.to_string(), to_text(&state), merged_as, at],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Records up to when comments were read.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn comments_read(&self, repo: &RepoName, until: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE repositories SET comments_at = ?2 WHERE repo = ?1",
+                params![repo.as_str(), until],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records the workspaces at the base branch's head.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn set_view(&self, repo: &RepoName, key: &str, view: &View) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE repositories SET view_key = ?2, view = ?3 WHERE repo = ?1",
+                params![repo.as_str(), key, to_json(view)],
+            )?;
+            for workspace in &view.workspaces {
+                tx.execute(
+                    "INSERT OR IGNORE INTO workspaces (repo, name) VALUES (?1, ?2)",
+                    params![repo.as_str(), workspace.name.as_str()],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Records what came of merging a proposal with the base.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn set_consideration(
+        &self,
+        repo: &RepoName,
+        key: &ProposalKey,
+        considered: &str,
+        consideration: &Consideration,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE proposals SET considered = ?3, consideration = ?4 WHERE repo = ?1 AND key = ?2",
+                params![repo.as_str(), key.to_string(), considered, to_json(consideration)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records that a person asked for a fork's plan, at that head and no other.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn permit(
+        &self,
+        repo: &RepoName,
+        key: &ProposalKey,
+        head: &CommitSha,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE proposals SET permitted = ?3 WHERE repo = ?1 AND key = ?2",
+                params![repo.as_str(), key.to_string(), head.as_str()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The proposals that are recorded, those that are open first, newest change first.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn proposals(&self, repo: &RepoName) -> Result<Vec<ProposalRow>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT proposal, state, merged_as, permitted, previous, considered, consideration, changed_at \
+             FROM proposals WHERE repo = ?1 ORDER BY state = 'open' DESC, changed_at DESC, key LIMIT 500",
+        )?;
+        let mut rows = statement.query([repo.as_str()])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(proposal_row(row)?);
+        }
+        Ok(all)
+    }
+
+    /// One proposal.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn proposal(
+        &self,
+        repo: &RepoName,
+        key: &ProposalKey,
+    ) -> Result<Option<ProposalRow>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT proposal, state, merged_as, permitted, previous, considered, consideration, changed_at \
+             FROM proposals WHERE repo = ?1 AND key = ?2",
+        )?;
+        let mut rows = statement.query(params![repo.as_str(), key.to_string()])?;
+        rows.next()?.map(proposal_row).transpose()
+    }
+
+    /// Where a commit stands in the base branch's recorded history; later is larger.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn base_position(
+        &self,
+        repo: &RepoName,
+        commit: &CommitSha,
+    ) -> Result<Option<i64>, StoreError> {
+        Ok(self.lock().query_row(
+            "SELECT MAX(seq) FROM base_log WHERE repo = ?1 AND sha = ?2",
+            params![repo.as_str(), commit.as_str()],
+            |row| row.get(0),
+        )?)
+    }
+
+    /// The newest `limit` commits of the base branch's recorded history, newest first.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn base_log(&self, repo: &RepoName, limit: u32) -> Result<Vec<CommitSha>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT sha FROM base_log WHERE repo = ?1 ORDER BY seq DESC LIMIT ?2",
+        )?;
+        let rows =
+            statement.query_map(params![repo.as_str(), limit], |row| row.get::<_, String>(0))?;
+        rows.map(|sha| from_text("commit id", &sha?)).collect()
+    }
+
+    /// The workspaces of a repository that are recorded, by name.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn workspaces(&self, repo: &RepoName) -> Result<Vec<WorkspaceRow>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT name, applied, applied_tree, applied_inputs, applied_at, unsettled, rewound, drift_at, \
+             (SELECT MAX(seq) FROM base_log b WHERE b.repo = workspaces.repo AND b.sha = workspaces.applied) \
+             FROM workspaces WHERE repo = ?1 ORDER BY name",
+        )?;
+        let mut rows = statement.query([repo.as_str()])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(workspace_row(row)?);
+        }
+        Ok(all)
+    }
+
+    /// One workspace.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn workspace(
+        &self,
+        repo: &RepoName,
+        name: &WorkspaceName,
+    ) -> Result<Option<WorkspaceRow>, StoreError> {
+        Ok(self
+            .workspaces(repo)?
+            .into_iter()
+            .find(|row| &row.name == name))
+    }
+}
+
+fn extend_base_log(
+    tx: &Transaction<'_>,
+    repo: &RepoName,
+    look: &Look,
+    base_move: &BaseMove,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let head = look.base.iter().cloned().collect::<Vec<_>>();
+    let commits = match base_move {
+        BaseMove::Same => &[][..],
+        BaseMove::First => &head,
+        BaseMove::Forward(commits) => commits,
+        BaseMove::Rewound { from } => {
+            let reason = format!(
+                "the base branch was force-pushed: {} does not descend from {}, which was seen before",
+                look.base.as_ref().map_or("its head", CommitSha::short),
+                from.short()
+            );
+            tx.execute(
+                "UPDATE workspaces SET rewound = ?2 WHERE repo = ?1",
+                params![repo.as_str(), reason],
+            )?;
+            &head
+        }
+    };
+    for commit in commits {
+        tx.execute(
+            "INSERT INTO base_log (repo, seq, sha, seen_at) \
+             VALUES (?1, 1 + (SELECT COALESCE(MAX(seq), 0) FROM base_log WHERE repo = ?1), ?2, ?3)",
+            params![repo.as_str(), commit.as_str(), at],
+        )?;
+    }
+    Ok(())
+}
+
+fn record_open(
+    tx: &Transaction<'_>,
+    repo: &RepoName,
+    proposal: &Proposal,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let key = proposal.key.to_string();
+    let known: Option<(String, String)> = tx
+        .query_row(
+            "SELECT proposal, state FROM proposals WHERE repo = ?1 AND key = ?2",
+            params![repo.as_str(), key],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let text = to_json(proposal);
+    let open = to_text(&ProposalState::Open);
+    match known {
+        None => {
+            tx.execute(
+                "INSERT INTO proposals (repo, key, proposal, state, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![repo.as_str(), key, text, open, at],
+            )?;
+        }
+        Some((known, state)) => {
+            let before: Proposal = from_json("proposal", &known)?;
+            let changed = known != text || state != open;
+            tx.execute(
+                "UPDATE proposals SET proposal = ?3, state = ?4, merged_as = NULL, previous = ?5, \
+                 changed_at = CASE WHEN ?6 THEN ?7 ELSE changed_at END WHERE repo = ?1 AND key = ?2",
+                params![repo.as_str(), key, text, open, before.head.as_str(), changed, at],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn repository(row: &Row<'_>) -> Result<Repository, StoreError> {
+    let error: Option<String> = row.get(5)?;
+    let error_at: Option<Timestamp> = row.get(6)?;
+    let view: Option<String> = row.get(8)?;
+    Ok(Repository {
+        repo: from_text("repository", &row.get::<_, String>(0)?)?,
+        branch: from_text("branch name", &row.get::<_, String>(1)?)?,
+        base: opt_text("commit id", row.get(2)?)?,
+        looked_at: row.get(3)?,
+        comments_at: row.get(4)?,
+        error: error.zip(error_at),
+        view_key: row.get(7)?,
+        view: view.map(|text| from_json("view", &text)).transpose()?,
+    })
+}
+
+fn proposal_row(row: &Row<'_>) -> Result<ProposalRow, StoreError> {
+    let consideration: Option<String> = row.get(6)?;
+    Ok(ProposalRow {
+        proposal: from_json("proposal", &row.get::<_, String>(0)?)?,
+        state: from_text("proposal state", &row.get::<_, String>(1)?)?,
+        merged_as: opt_text("commit id", row.get(2)?)?,
+        permitted: opt_text("commit id", row.get(3)?)?,
+        previous: opt_text("commit id", row.get(4)?)?,
+        considered: row.get(5)?,
+        consideration: consideration
+            .map(|text| from_json("consideration", &text))
+            .transpose()?,
+        changed_at: row.get(7)?,
+    })
+}
+
+fn workspace_row(row: &Row<'_>) -> Result<WorkspaceRow, StoreError> {
+    let commit: Option<CommitSha> = opt_text("commit id", row.get(1)?)?;
+    let tree = opt_text("tree id", row.get(2)?)?;
+    let inputs: Option<String> = row.get(3)?;
+    let at: Option<Timestamp> = row.get(4)?;
+    let applied = match (commit, tree, inputs, at) {
+        (Some(commit), Some(tree), Some(inputs), Some(at)) => Some(AppliedAt {
+            commit,
+            tree,
+            inputs,
+            at,
+            position: row.get(8)?,
+        }),
+        _ => None,
+    };
+    Ok(WorkspaceRow {
+        name: from_text("workspace name", &row.get::<_, String>(0)?)?,
+        applied,
+        settled: if row.get::<_, bool>(5)? {
+            Settled::No
+        } else {
+            Settled::Yes
+        },
+        rewound: row.get(6)?,
+        drift_at: row.get(7)?,
+    })
+}

@@ -1,0 +1,249 @@
+//! Brings the outside in line with the record: comments, statuses, issues, reactions.
+//!
+//! What shall be shown follows from the record alone and is written down before it is
+//! shown. Failing to show it loses nothing: it is tried again until it holds.
+
+mod proposal;
+mod wanted;
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tracing::{info, warn};
+
+pub use proposal::{proposal_report, run_report};
+pub use wanted::drift_report;
+
+use crate::clock::{Timestamp, now};
+use crate::fleet::{Fleet, Tracked};
+use crate::forge::{Forge, ForgeError, Issue, Reaction, Speaks, Status};
+use crate::id::{CommentId, CommitSha, IssueNumber};
+use crate::report::ReportError;
+use crate::store::{StoreError, Telling};
+
+/// The first wait after a failure that may pass; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: TimeDelta = TimeDelta::seconds(2);
+
+/// The longest wait between two tries.
+const LONGEST_WAIT: TimeDelta = TimeDelta::minutes(5);
+
+/// Why the outside could not be brought in line.
+#[derive(Debug, thiserror::Error)]
+pub enum TellError {
+    /// The record could not be read or written.
+    #[error("the record could not be read or written")]
+    Store(#[from] StoreError),
+    /// A report could not be rendered.
+    #[error("a report could not be rendered")]
+    Report(#[from] ReportError),
+}
+
+/// One thing that the outside shall show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "show")]
+pub enum Wanted {
+    /// The one comment on a pull request.
+    Comment {
+        /// The pull request; `None` on a plain remote, where it is shown by commands only.
+        issue: Option<IssueNumber>,
+        /// The marker that it is found by.
+        marker: String,
+        /// All of its text.
+        body: String,
+    },
+    /// A commit's status.
+    Status {
+        /// The commit.
+        commit: CommitSha,
+        /// The status.
+        status: Status,
+    },
+    /// An issue.
+    Issue {
+        /// Whether it shall be open.
+        open: bool,
+        /// The issue.
+        issue: Issue,
+    },
+    /// Our reactions to a comment.
+    Reactions {
+        /// The comment.
+        comment: CommentId,
+        /// All of ours.
+        reactions: Vec<Reaction>,
+    },
+}
+
+/// Computes what shall be shown of a repository and shows what is not shown yet.
+/// Says when the next try is due, where something is left to do.
+///
+/// # Errors
+///
+/// Where the record cannot be read or written; a forge that fails is no error here.
+pub async fn tell(
+    fleet: &Arc<Fleet>,
+    tracked: &Arc<Tracked>,
+) -> Result<Option<Timestamp>, TellError> {
+    let (wishing, of) = (Arc::clone(fleet), Arc::clone(tracked));
+    // Rendering a large plan takes a while, and the record is written: not on an async thread.
+    tokio::task::spawn_blocking(move || want(&wishing, &of))
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let mut next: Option<Timestamp> = None;
+    for telling in fleet.store.tellings(tracked.repo())? {
+        let digest = digest(&telling.wanted);
+        if telling.told.as_ref() == Some(&digest) {
+            continue;
+        }
+        let due = telling.retry_at.is_none_or(|at| at <= now());
+        let again = if due {
+            show(fleet, tracked, &telling, &digest).await?
+        } else {
+            telling.retry_at
+        };
+        next = match (next, again) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+    Ok(next)
+}
+
+fn want(fleet: &Fleet, tracked: &Tracked) -> Result<(), TellError> {
+    let at = now();
+    for (target, wanted) in wanted::of(fleet, tracked)? {
+        let value = serde_json::to_value(&wanted).expect("our own types have string keys");
+        fleet.store.want(tracked.repo(), &target, &value, at)?;
+    }
+    Ok(())
+}
+
+fn digest(wanted: &serde_json::Value) -> String {
+    hex::encode(Sha256::digest(wanted.to_string()))
+}
+
+/// Shows one thing. Gives the time of the next try where it failed.
+async fn show(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    telling: &Telling,
+    digest: &str,
+) -> Result<Option<Timestamp>, TellError> {
+    let repo = tracked.repo();
+    let Ok(wanted) = serde_json::from_value::<Wanted>(telling.wanted.clone()) else {
+        // Written by another version: the next look writes it anew where it still holds.
+        return Ok(None);
+    };
+    let outcome = match tracked.forge.speaks() {
+        Speaks::No => Ok(None),
+        Speaks::Yes => send(tracked.forge.as_ref(), tracked, telling, wanted).await,
+    };
+    match outcome {
+        Ok(remote_id) => {
+            info!(repo = %repo, target = %telling.target, "Told {repo}: {}", telling.target);
+            fleet.store.told(repo, &telling.target, digest, remote_id)?;
+            Ok(None)
+        }
+        Err(error) => {
+            let retry_at = now() + wait_after(&error, telling.attempts);
+            let text = crate::fault::chain(&error);
+            if telling.error.as_deref() != Some(&text) {
+                warn!(repo = %repo, target = %telling.target, "Telling {repo} ({}) failed and is tried again: {text}", telling.target);
+            }
+            fleet
+                .store
+                .telling_failed(repo, &telling.target, &text, retry_at)?;
+            Ok(Some(retry_at))
+        }
+    }
+}
+
+fn wait_after(error: &ForgeError, attempts: u32) -> TimeDelta {
+    match error {
+        ForgeError::RateLimited { until, .. } => (*until - now()).max(TimeDelta::zero()),
+        ForgeError::Transient { .. } => {
+            LONGEST_WAIT.min(FIRST_WAIT * 2_i32.saturating_pow(attempts.min(16)))
+        }
+        // It would fail again at once: a person has to do something first.
+        ForgeError::Denied { .. } | ForgeError::NotFound { .. } | ForgeError::Refused { .. } => {
+            LONGEST_WAIT
+        }
+    }
+}
+
+async fn send(
+    forge: &dyn Forge,
+    tracked: &Tracked,
+    telling: &Telling,
+    wanted: Wanted,
+) -> Result<Option<u64>, ForgeError> {
+    let repo = tracked.repo();
+    match wanted {
+        Wanted::Comment { issue: None, .. } => Ok(None),
+        Wanted::Comment {
+            issue: Some(issue),
+            marker,
+            body,
+        } => {
+            let known = telling.remote_id.map(CommentId);
+            forge
+                .upsert_comment(repo, issue, &marker, &body, known)
+                .await
+                .map(|id| Some(id.0))
+        }
+        Wanted::Status { commit, status } => forge
+            .set_status(repo, &commit, &status)
+            .await
+            .map(|()| None),
+        Wanted::Reactions { comment, reactions } => {
+            match forge.react(repo, comment, &reactions).await {
+                // The comment was deleted: nobody waits for an answer.
+                Err(ForgeError::NotFound { .. }) => Ok(None),
+                other => other.map(|()| None),
+            }
+        }
+        Wanted::Issue { open: true, issue } => {
+            let known = telling.remote_id.map(IssueNumber);
+            forge
+                .upsert_issue(repo, &issue, known)
+                .await
+                .map(|number| Some(number.0))
+        }
+        Wanted::Issue { open: false, issue } => match telling.remote_id {
+            Some(number) => forge
+                .close_issue(repo, IssueNumber(number), &issue.body)
+                .await
+                .map(|()| Some(number)),
+            None => Ok(None),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_limit_is_waited_for_and_not_guessed() {
+        let until = now() + TimeDelta::minutes(40);
+        let error = ForgeError::RateLimited {
+            service: "GitHub".into(),
+            until,
+        };
+        assert!(wait_after(&error, 0) > TimeDelta::minutes(39));
+    }
+
+    #[test]
+    fn waits_grow_to_a_bound() {
+        let error = || ForgeError::Transient {
+            service: "GitHub".into(),
+            action: "comment".into(),
+            source: "cut off".into(),
+        };
+        assert_eq!(wait_after(&error(), 0), FIRST_WAIT);
+        assert_eq!(wait_after(&error(), 3), FIRST_WAIT * 8);
+        assert_eq!(wait_after(&error(), 4_000_000_000), LONGEST_WAIT);
+    }
+}

@@ -1,0 +1,460 @@
+//! A proposal as its reviewer shall see it, from the record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::TellError;
+use crate::decide::{self, Consideration, ModuleChange, Touched, Trust};
+use crate::fleet::{Fleet, Tracked, proposal_facts};
+use crate::id::{BranchName, ProposalKey, WorkspaceName};
+use crate::report::{
+    self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, WorkspaceReport,
+};
+use crate::run::{Purpose, Run, State};
+use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
+use crate::workspace::{ApplyMode, Settings};
+
+/// The marker of the one comment on a proposal.
+const MARKER: &str = "<!-- mainstay:proposal -->";
+
+/// Whether there is something to say of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Everything that was asked is known.
+    Ready,
+    /// A person asked something that is answered in the comment.
+    Answer,
+    /// Plans are under way.
+    Working,
+    /// It touches no workspace.
+    Untouched,
+}
+
+/// Whether there is something to say of a proposal; `None` while it was not looked at.
+pub(super) fn standing(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    row: &ProposalRow,
+    commands: &[Command],
+) -> Result<Option<Standing>, StoreError> {
+    if commands_of(row, commands).next().is_some() {
+        return Ok(Some(Standing::Answer));
+    }
+    if row.state == ProposalState::Open && row.proposal.base_branch != tracked.declaration.branch {
+        return Ok(Some(Standing::Untouched));
+    }
+    let touched = match &row.consideration {
+        None => return Ok(None),
+        Some(Consideration::Impossible { .. }) => return Ok(Some(Standing::Ready)),
+        Some(Consideration::Conflicts { touched, .. } | Consideration::Merges { touched, .. }) => {
+            touched
+        }
+    };
+    if touched.is_empty() {
+        return Ok(Some(Standing::Untouched));
+    }
+    let runs = newest_runs(fleet, tracked, &row.proposal.key)?;
+    let trust = proposal_facts(tracked, None, row.clone()).trust;
+    let done = row.state == ProposalState::Merged
+        || touched.iter().all(|touch| {
+            !matches!(
+                progress(touch, trust, runs.get(&touch.name)),
+                Progress::Waiting | Progress::Running(_)
+            )
+        });
+    Ok(Some(if done {
+        Standing::Ready
+    } else {
+        Standing::Working
+    }))
+}
+
+/// What the comment on a proposal says.
+///
+/// # Errors
+///
+/// Where the record cannot be read.
+pub fn proposal_report(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    row: &ProposalRow,
+    commands: &[Command],
+) -> Result<ProposalReport, TellError> {
+    let repo = tracked.repo();
+    let branch = &tracked.declaration.branch;
+    let runs = newest_runs(fleet, tracked, &row.proposal.key)?;
+    let trust = proposal_facts(tracked, None, row.clone()).trust;
+    let recorded = fleet.store.repository(repo)?;
+    let mut base = recorded.and_then(|r| r.base);
+    let mut conflict = None;
+    let mut notes = Vec::new();
+    match &row.consideration {
+        Some(Consideration::Merges { base: of, .. }) => base = Some(of.clone()),
+        Some(Consideration::Conflicts {
+            base: of, paths, ..
+        }) => {
+            base = Some(of.clone());
+            conflict = Some(paths.clone());
+        }
+        Some(Consideration::Impossible { reason }) => notes.push(reason.clone()),
+        None => {}
+    }
+    let retargeted = row.state == ProposalState::Open && &row.proposal.base_branch != branch;
+    let mut workspaces = Vec::new();
+    let mut removed = Vec::new();
+    for touch in row.touched() {
+        if retargeted {
+            break;
+        }
+        if touch.change == ModuleChange::Removed {
+            removed.push(touch.name.clone());
+            continue;
+        }
+        let after = match &row.merged_as {
+            Some(commit) => after_merge_of(fleet, tracked, commit, &touch.name)?,
+            None => None,
+        };
+        workspaces.push(workspace(
+            tracked.settings(&touch.name),
+            touch,
+            trust,
+            runs.get(&touch.name),
+            after,
+        ));
+    }
+    let mut refusals = Vec::new();
+    let mut help = Vec::new();
+    for command in commands_of(row, commands) {
+        match (&command.state, &command.reason) {
+            (CommandState::Refused, Some(reason)) => refusals.push(Refusal {
+                command: command.what.line.clone(),
+                by: command.what.author.clone(),
+                reason: reason.clone(),
+            }),
+            _ if command.what.line.trim() == "mainstay help" => {
+                help = decide::HELP
+                    .iter()
+                    .map(|(form, meaning)| ((*form).to_owned(), (*meaning).to_owned()))
+                    .collect();
+            }
+            _ => {}
+        }
+    }
+    // The last few are enough: who asked is looking now.
+    let old = refusals.len().saturating_sub(3);
+    let standing = match (row.state, &row.merged_as) {
+        _ if retargeted => report::Standing::Elsewhere,
+        (ProposalState::Merged, Some(commit)) => report::Standing::Merged {
+            commit: commit.clone(),
+        },
+        (ProposalState::Open, _) => report::Standing::Open,
+        (ProposalState::Closed | ProposalState::Merged, _) => report::Standing::Closed,
+    };
+    Ok(ProposalReport {
+        marker: MARKER.to_owned(),
+        repo: repo.clone(),
+        web_url: None,
+        proposal: Some(row.proposal.key.clone()),
+        head: row.proposal.head.clone(),
+        base_branch: branch.clone(),
+        base: base.unwrap_or_else(|| row.proposal.head.clone()),
+        tool: tool(&runs),
+        workspaces,
+        conflict,
+        removed,
+        notes,
+        refusals: refusals.split_off(old),
+        help,
+        standing,
+    })
+}
+
+/// What planned, as the newest plan names it.
+fn tool(runs: &BTreeMap<WorkspaceName, Run>) -> String {
+    let newest = runs
+        .values()
+        .filter(|r| r.result.plan.is_some())
+        .max_by_key(|r| r.id);
+    newest
+        .and_then(|r| r.result.tool.clone())
+        .unwrap_or_default()
+}
+
+/// One run as a report of its own: for whoever asks for that run.
+pub fn run_report(
+    run: &Run,
+    settings: Option<&Settings>,
+    branch: Option<BranchName>,
+) -> ProposalReport {
+    let what = &run.what;
+    let merge = what.purpose == Purpose::Merge;
+    let touch = Touched {
+        name: what.workspace.clone(),
+        path: String::new(),
+        inputs: what.inputs.clone(),
+        change: ModuleChange::Changed,
+    };
+    let progress = progress(&touch, Trust::May, Some(run));
+    let workspace = WorkspaceReport {
+        progress,
+        run: Some(run.id),
+        ..workspace(
+            settings,
+            &touch,
+            Trust::May,
+            Some(run),
+            merge.then(|| after_merge(run)),
+        )
+    };
+    ProposalReport {
+        marker: String::new(),
+        repo: what.repo.clone(),
+        web_url: None,
+        proposal: what.proposal.clone(),
+        head: what.commit.clone(),
+        base_branch: branch.unwrap_or_else(|| "main".parse().expect("a valid branch name")),
+        base: what.base.clone().unwrap_or_else(|| what.commit.clone()),
+        tool: run.result.tool.clone().unwrap_or_default(),
+        workspaces: vec![workspace],
+        conflict: None,
+        removed: Vec::new(),
+        notes: Vec::new(),
+        refusals: Vec::new(),
+        help: Vec::new(),
+        standing: if merge {
+            report::Standing::Merged {
+                commit: what.commit.clone(),
+            }
+        } else {
+            report::Standing::Open
+        },
+    }
+}
+
+fn commands_of<'c>(
+    row: &ProposalRow,
+    commands: &'c [Command],
+) -> impl Iterator<Item = &'c Command> {
+    let issue = match &row.proposal.key {
+        ProposalKey::Pull(number) => Some(*number),
+        ProposalKey::Branch(_) => None,
+    };
+    commands
+        .iter()
+        .filter(move |c| issue.is_some() && c.what.issue == issue && c.state != CommandState::New)
+}
+
+/// For each workspace, the newest run of the proposal that was not superseded.
+fn newest_runs(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    key: &ProposalKey,
+) -> Result<BTreeMap<WorkspaceName, Run>, StoreError> {
+    let filter = RunFilter {
+        repo: Some(tracked.repo().clone()),
+        proposal: Some(key.clone()),
+        purpose: Some(Purpose::Propose),
+        limit: 500,
+        ..RunFilter::default()
+    };
+    let mut newest = BTreeMap::new();
+    for run in fleet.store.runs(&filter)? {
+        if run.state != State::Superseded {
+            newest.entry(run.what.workspace.clone()).or_insert(run);
+        }
+    }
+    Ok(newest)
+}
+
+fn progress(touch: &Touched, trust: Trust, run: Option<&Run>) -> Progress {
+    let Some(run) = run.filter(|run| run.what.inputs == touch.inputs) else {
+        return match (trust, touch.change) {
+            (_, ModuleChange::Removed) => Progress::Superseded,
+            (Trust::NeedsPermission, _) => Progress::NeedsPermission,
+            (Trust::May, _) => Progress::Waiting,
+        };
+    };
+    match (run.state, &run.result.plan, &run.result.failure) {
+        (State::Planned, Some(plan), _) => Progress::Planned(Box::new(plan.clone())),
+        (State::Failed, _, Some(failure)) => Progress::Failed(failure.clone()),
+        (State::Cancelled, ..) => Progress::Cancelled,
+        (State::Preparing, ..) => Progress::Running("checkout".to_owned()),
+        (State::Planning, ..) => Progress::Running("plan".to_owned()),
+        _ => Progress::Waiting,
+    }
+}
+
+fn workspace(
+    settings: Option<&Settings>,
+    touch: &Touched,
+    trust: Trust,
+    run: Option<&Run>,
+    after_merge: Option<AfterMerge>,
+) -> WorkspaceReport {
+    let progress = progress(touch, trust, run);
+    let current = run.filter(|run| run.what.inputs == touch.inputs);
+    WorkspaceReport {
+        name: touch.name.clone(),
+        environment: settings.and_then(|s| s.environment.clone()),
+        path: touch.path.clone(),
+        progress,
+        warnings: current
+            .map(|run| run.result.warnings.clone())
+            .unwrap_or_default(),
+        took: current.map_or(Duration::ZERO, |run| run.result.took),
+        on_merge: match settings.map(|s| s.apply) {
+            Some(ApplyMode::OnApproval) => OnMerge::HoldApproval,
+            Some(ApplyMode::Never) | None => OnMerge::Never,
+            Some(ApplyMode::OnMerge) => OnMerge::Apply,
+        },
+        state_note: current.and_then(|run| run.result.notes.first().cloned()),
+        run: current.map(|run| run.id),
+        after_merge,
+    }
+}
+
+/// What became of a merged proposal in one of its workspaces.
+fn after_merge_of(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    merged_as: &crate::id::CommitSha,
+    name: &WorkspaceName,
+) -> Result<Option<AfterMerge>, StoreError> {
+    let repo = tracked.repo();
+    if tracked
+        .settings(name)
+        .is_none_or(|s| s.apply == ApplyMode::Never)
+    {
+        return Ok(None);
+    }
+    let Some(position) = fleet.store.base_position(repo, merged_as)? else {
+        return Ok(Some(AfterMerge::Waiting));
+    };
+    let filter = RunFilter {
+        repo: Some(repo.clone()),
+        workspace: Some(name.clone()),
+        purpose: Some(Purpose::Merge),
+        limit: 200,
+        ..RunFilter::default()
+    };
+    let mut since = Vec::new();
+    for run in fleet.store.runs(&filter)? {
+        if fleet
+            .store
+            .base_position(repo, &run.what.commit)?
+            .is_some_and(|at| at >= position)
+        {
+            since.push(run);
+        }
+    }
+    since.reverse();
+    Ok(Some(match telling_run(&since) {
+        Some(run) => after_merge(run),
+        None => AfterMerge::Waiting,
+    }))
+}
+
+/// The run that tells what became of a merge: its first that was not superseded, or a repetition
+/// of that, or a later one that brought the workspace further.
+fn telling_run(since: &[Run]) -> Option<&Run> {
+    let first = since.iter().find(|r| r.state != State::Superseded);
+    let Some(first) = first else {
+        return since.last();
+    };
+    let newest = since
+        .iter()
+        .rev()
+        .find(|r| r.what.inputs == first.what.inputs && r.state != State::Superseded)
+        .unwrap_or(first);
+    if matches!(
+        newest.state,
+        State::Failed | State::Cancelled | State::Interrupted
+    ) && let Some(later) = since
+        .iter()
+        .find(|r| r.id > newest.id && r.state == State::Applied)
+    {
+        return Some(later);
+    }
+    Some(newest)
+}
+
+/// What became of a merge, by its run.
+pub(super) fn after_merge(run: &Run) -> AfterMerge {
+    let ended_by = run.result.ended_by.clone().unwrap_or_default();
+    let parts = run.result.applied.clone().unwrap_or_default();
+    match run.state {
+        State::Queued => AfterMerge::Waiting,
+        State::Preparing | State::Planning | State::Applying => AfterMerge::Running,
+        State::Applied | State::Planned => match &run.result.plan {
+            Some(plan) if plan.has_changes() => AfterMerge::Applied {
+                plan: Box::new(plan.clone()),
+                commit: run.what.commit.clone(),
+                took: run.result.took,
+            },
+            _ => AfterMerge::NothingToApply,
+        },
+        State::Held => AfterMerge::Held {
+            reason: run.result.hold.clone().unwrap_or_default(),
+            command: format!("mainstay apply {}", run.what.workspace),
+            plan: run.result.plan.clone().map(Box::new),
+        },
+        State::Failed => AfterMerge::Failed {
+            failure: run.result.failure.clone().unwrap_or_default(),
+            applied: parts.done,
+            failed: parts.failed,
+            not_reached: parts.not_reached,
+        },
+        State::Superseded => AfterMerge::Superseded { by: ended_by },
+        State::Cancelled => AfterMerge::Cancelled { by: ended_by },
+        State::Interrupted => AfterMerge::Interrupted {
+            next: "the workspace is planned again, and what is left is applied or held".to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::now;
+    use crate::id::RunId;
+    use crate::run::{NewRun, RunResult, Trigger};
+
+    fn run(id: i64, inputs: &str, state: State) -> Run {
+        Run {
+            id: RunId(id),
+            what: NewRun {
+                repo: "acme/infra".parse().unwrap(),
+                workspace: "network".parse().unwrap(),
+                purpose: Purpose::Merge,
+                proposal: None,
+                commit: "a".repeat(40).parse().unwrap(),
+                base: None,
+                tree: "0".repeat(40).parse().unwrap(),
+                inputs: inputs.to_owned(),
+                trigger: Trigger::Commit,
+            },
+            state,
+            created_at: now(),
+            changed_at: now(),
+            result: RunResult::default(),
+        }
+    }
+
+    #[test]
+    fn a_repeated_apply_tells_in_place_of_the_one_that_failed() {
+        let runs = [run(1, "a", State::Failed), run(2, "a", State::Applied)];
+        assert_eq!(telling_run(&runs).unwrap().id, RunId(2));
+    }
+
+    #[test]
+    fn a_later_merge_does_not_tell_for_one_that_was_applied() {
+        let runs = [run(1, "a", State::Applied), run(2, "b", State::Failed)];
+        assert_eq!(telling_run(&runs).unwrap().id, RunId(1));
+    }
+
+    #[test]
+    fn a_later_merge_tells_for_one_that_was_passed_over() {
+        let runs = [run(1, "a", State::Superseded), run(2, "b", State::Applied)];
+        assert_eq!(telling_run(&runs).unwrap().id, RunId(2));
+    }
+}

@@ -1,0 +1,438 @@
+//! What the outside shall show, from the record alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::proposal::{self, Standing};
+use super::{TellError, Wanted};
+use crate::decide::Consideration;
+use crate::fleet::{Fleet, Tracked};
+use crate::forge::{Issue, Reaction, STATUS_DESCRIPTION_LIMIT, Status, StatusState};
+use crate::id::{CommitSha, ProposalKey, WorkspaceName};
+use crate::report::{self, DriftReport, HoldReport, Light};
+use crate::run::{Purpose, Run, State};
+use crate::store::{Command, CommandState, ProposalState, RunFilter, StoreError};
+
+/// The status of a proposal's head.
+pub(crate) const PLAN_STATUS: &str = "mainstay/plan";
+
+/// The status of a commit of the base branch.
+pub(crate) const APPLY_STATUS: &str = "mainstay/apply";
+
+/// So many commits of the base branch keep their status in line.
+const COMMITS_KEPT: u32 = 30;
+
+/// So many proposals that are gone keep their comment in line.
+const GONE_KEPT: usize = 50;
+
+/// Everything that shall be shown of a repository, with the target that it is recorded by.
+pub(super) fn of(fleet: &Fleet, tracked: &Tracked) -> Result<Vec<(String, Wanted)>, TellError> {
+    let mut all = Vec::new();
+    let commands = fleet.store.commands(tracked.repo())?;
+    reactions(fleet, &commands, &mut all)?;
+    proposals(fleet, tracked, &commands, &mut all)?;
+    apply_statuses(fleet, tracked, &mut all)?;
+    drift_issues(fleet, tracked, &mut all)?;
+    hold_issues(fleet, tracked, &mut all)?;
+    Ok(all)
+}
+
+fn reactions(
+    fleet: &Fleet,
+    commands: &[Command],
+    all: &mut Vec<(String, Wanted)>,
+) -> Result<(), StoreError> {
+    for command in commands {
+        let Some(comment) = command.what.comment else {
+            continue;
+        };
+        let reactions = match command.state {
+            CommandState::New => continue,
+            CommandState::Accepted => vec![Reaction::Eyes],
+            CommandState::Refused => vec![Reaction::Confused],
+            CommandState::Done => {
+                let mut failed = false;
+                for run in &command.runs {
+                    failed |= fleet.store.run(*run)?.state == State::Failed;
+                }
+                vec![
+                    Reaction::Eyes,
+                    if failed {
+                        Reaction::Confused
+                    } else {
+                        Reaction::Rocket
+                    },
+                ]
+            }
+        };
+        all.push((
+            format!("reactions {comment}"),
+            Wanted::Reactions { comment, reactions },
+        ));
+    }
+    Ok(())
+}
+
+fn proposals(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    commands: &[Command],
+    all: &mut Vec<(String, Wanted)>,
+) -> Result<(), TellError> {
+    let mut gone = 0;
+    for row in fleet.store.proposals(tracked.repo())? {
+        if row.state != ProposalState::Open {
+            gone += 1;
+            if gone > GONE_KEPT {
+                continue;
+            }
+        }
+        let key = row.proposal.key.clone();
+        let target = format!("comment {key}");
+        let before = fleet.store.telling(tracked.repo(), &target)?;
+        let Some(standing) = proposal::standing(fleet, tracked, &row, commands)? else {
+            continue;
+        };
+        // A reviewer is called once, when there is something to read. Edits call nobody.
+        let speaks = match &standing {
+            Standing::Ready | Standing::Answer => true,
+            Standing::Working => before.is_some(),
+            Standing::Untouched => before.is_some(),
+        };
+        if !speaks && matches!(standing, Standing::Untouched) {
+            continue;
+        }
+        let report = proposal::proposal_report(fleet, tracked, &row, commands)?;
+        if speaks {
+            let issue = match &key {
+                ProposalKey::Pull(number) => Some(*number),
+                ProposalKey::Branch(_) => None,
+            };
+            let body = report::comment(&report)?;
+            all.push((
+                target,
+                Wanted::Comment {
+                    issue,
+                    marker: report.marker.clone(),
+                    body,
+                },
+            ));
+        }
+        if row.state == ProposalState::Open
+            && row.proposal.base_branch == tracked.declaration.branch
+        {
+            let said = report::plan_status(&report);
+            let impossible = matches!(row.consideration, Some(Consideration::Impossible { .. }));
+            let status = Status {
+                context: PLAN_STATUS.to_owned(),
+                state: if impossible {
+                    StatusState::Error
+                } else {
+                    light(said.light)
+                },
+                description: said.description,
+            };
+            let commit = row.proposal.head.clone();
+            all.push((
+                format!("status {commit} {PLAN_STATUS}"),
+                Wanted::Status { commit, status },
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn light(light: Light) -> StatusState {
+    match light {
+        Light::Pending => StatusState::Pending,
+        Light::Good => StatusState::Success,
+        Light::Bad => StatusState::Failure,
+    }
+}
+
+/// How a run of a commit came out, as the commit's status counts it.
+enum Outcome<'r> {
+    Applied(&'r Run),
+    Held(&'r Run),
+    Bad(&'r Run),
+    UnderWay,
+}
+
+fn apply_statuses(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    all: &mut Vec<(String, Wanted)>,
+) -> Result<(), StoreError> {
+    let commits = fleet.store.base_log(tracked.repo(), COMMITS_KEPT)?;
+    let filter = RunFilter {
+        repo: Some(tracked.repo().clone()),
+        purpose: Some(Purpose::Merge),
+        limit: 2_000,
+        ..RunFilter::default()
+    };
+    let mut runs = fleet.store.runs(&filter)?;
+    runs.reverse();
+    for commit in commits {
+        let names: BTreeSet<&WorkspaceName> = runs
+            .iter()
+            .filter(|r| r.what.commit == commit)
+            .map(|r| &r.what.workspace)
+            .collect();
+        if names.is_empty() {
+            continue;
+        }
+        let outcomes: Vec<_> = names
+            .iter()
+            .map(|name| outcome(&runs, &commit, name))
+            .collect();
+        let (state, description) = summed_up(&commit, &names, &outcomes);
+        let status = Status {
+            context: APPLY_STATUS.to_owned(),
+            state,
+            description: short(&description),
+        };
+        all.push((
+            format!("status {commit} {APPLY_STATUS}"),
+            Wanted::Status { commit, status },
+        ));
+    }
+    Ok(())
+}
+
+/// How the newest run of a workspace at a commit came out; one that was superseded counts as what took its place.
+fn outcome<'r>(runs: &'r [Run], commit: &CommitSha, name: &WorkspaceName) -> Outcome<'r> {
+    let of_workspace: Vec<&Run> = runs.iter().filter(|r| &r.what.workspace == name).collect();
+    let Some(at) = of_workspace.iter().rposition(|r| &r.what.commit == commit) else {
+        return Outcome::UnderWay;
+    };
+    let follows = of_workspace[at..]
+        .iter()
+        .find(|r| !matches!(r.state, State::Superseded | State::Interrupted));
+    match follows {
+        None => Outcome::UnderWay,
+        Some(run) => match run.state {
+            State::Applied => Outcome::Applied(run),
+            State::Held => Outcome::Held(run),
+            State::Failed | State::Cancelled => Outcome::Bad(run),
+            _ => Outcome::UnderWay,
+        },
+    }
+}
+
+fn summed_up(
+    commit: &CommitSha,
+    names: &BTreeSet<&WorkspaceName>,
+    outcomes: &[Outcome<'_>],
+) -> (StatusState, String) {
+    let named = |wanted: fn(&Outcome<'_>) -> bool| {
+        names
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, o)| wanted(o))
+            .map(|(n, _)| n.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let bad = named(|o| matches!(o, Outcome::Bad(_)));
+    let under_way = named(|o| matches!(o, Outcome::UnderWay));
+    let held = named(|o| matches!(o, Outcome::Held(_)));
+    if !bad.is_empty() {
+        return (StatusState::Failure, format!("not applied: {bad}"));
+    }
+    if !under_way.is_empty() {
+        return (StatusState::Pending, format!("applying: {under_way}"));
+    }
+    if !held.is_empty() {
+        return (
+            StatusState::Pending,
+            format!("held, a person must agree: {held}"),
+        );
+    }
+    let applied = named(|o| matches!(o, Outcome::Applied(_)));
+    let with: BTreeSet<&str> = outcomes
+        .iter()
+        .filter_map(|o| match o {
+            Outcome::Applied(run) if &run.what.commit != commit => Some(run.what.commit.short()),
+            _ => None,
+        })
+        .collect();
+    let with = with.into_iter().collect::<Vec<_>>().join(", ");
+    let with = if with.is_empty() {
+        with
+    } else {
+        format!(" with {with}")
+    };
+    (StatusState::Success, format!("applied{with}: {applied}"))
+}
+
+fn drift_issues(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    all: &mut Vec<(String, Wanted)>,
+) -> Result<(), TellError> {
+    let filter = RunFilter {
+        repo: Some(tracked.repo().clone()),
+        purpose: Some(Purpose::Drift),
+        limit: 2_000,
+        ..RunFilter::default()
+    };
+    let mut newest: BTreeMap<WorkspaceName, Run> = BTreeMap::new();
+    for run in fleet.store.runs(&filter)? {
+        // A look that failed says nothing of the world: what was found before stands.
+        if run.state == State::Planned {
+            newest.entry(run.what.workspace.clone()).or_insert(run);
+        }
+    }
+    for (name, run) in newest {
+        let target = format!("issue drift {name}");
+        let Some(report) = drift_report(tracked, &run) else {
+            continue;
+        };
+        let open = report.plan.has_drift();
+        if !open && fleet.store.telling(tracked.repo(), &target)?.is_none() {
+            continue;
+        }
+        let issue = Issue {
+            marker: report.marker.clone(),
+            title: format!("Drift in {name}"),
+            label: "drift".to_owned(),
+            body: report::drift_issue(&report)?,
+        };
+        all.push((target, Wanted::Issue { open, issue }));
+    }
+    Ok(())
+}
+
+/// What the drift issue of a run says; `None` where it made no plan.
+pub fn drift_report(tracked: &Tracked, run: &Run) -> Option<DriftReport> {
+    let name = &run.what.workspace;
+    Some(DriftReport {
+        marker: format!("<!-- mainstay:drift {name} -->"),
+        workspace: name.clone(),
+        environment: tracked.settings(name).and_then(|s| s.environment.clone()),
+        commit: run.what.commit.clone(),
+        branch: tracked.declaration.branch.clone(),
+        plan: run.result.plan.clone()?,
+    })
+}
+
+fn hold_issues(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    all: &mut Vec<(String, Wanted)>,
+) -> Result<(), TellError> {
+    let runs = fleet.store.deciding_runs(tracked.repo())?;
+    let mut newest: BTreeMap<&WorkspaceName, &Run> = BTreeMap::new();
+    for run in runs.iter().filter(|r| r.what.purpose == Purpose::Merge) {
+        newest.insert(&run.what.workspace, run);
+    }
+    for (name, run) in newest {
+        let target = format!("issue hold {name}");
+        // What has a pull request is told there.
+        let waits = run.what.proposal.is_none() && matches!(run.state, State::Held | State::Failed);
+        if !waits && fleet.store.telling(tracked.repo(), &target)?.is_none() {
+            continue;
+        }
+        let marker = format!("<!-- mainstay:hold {name} -->");
+        let report = HoldReport {
+            marker: marker.clone(),
+            workspace: name.clone(),
+            environment: tracked.settings(name).and_then(|s| s.environment.clone()),
+            commit: run.what.commit.clone(),
+            branch: tracked.declaration.branch.clone(),
+            outcome: proposal::after_merge(run),
+            warnings: run.result.warnings.clone(),
+        };
+        let issue = Issue {
+            marker,
+            title: format!("{name} waits for a person"),
+            label: "hold".to_owned(),
+            body: report::hold_issue(&report)?,
+        };
+        all.push((target, Wanted::Issue { open: waits, issue }));
+    }
+    Ok(())
+}
+
+/// A status description within GitHub's limit.
+fn short(text: &str) -> String {
+    if text.chars().count() <= STATUS_DESCRIPTION_LIMIT {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(STATUS_DESCRIPTION_LIMIT - 1).collect();
+    format!("{kept}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::now;
+    use crate::id::RunId;
+    use crate::run::{NewRun, RunResult, Trigger};
+
+    fn run(id: i64, commit: char, state: State) -> Run {
+        Run {
+            id: RunId(id),
+            what: NewRun {
+                repo: "acme/infra".parse().unwrap(),
+                workspace: "network".parse().unwrap(),
+                purpose: Purpose::Merge,
+                proposal: None,
+                commit: commit.to_string().repeat(40).parse().unwrap(),
+                base: None,
+                tree: "0".repeat(40).parse().unwrap(),
+                inputs: String::new(),
+                trigger: Trigger::Commit,
+            },
+            state,
+            created_at: now(),
+            changed_at: now(),
+            result: RunResult::default(),
+        }
+    }
+
+    fn status(runs: &[Run], commit: char) -> (StatusState, String) {
+        let commit: CommitSha = commit.to_string().repeat(40).parse().unwrap();
+        let name: WorkspaceName = "network".parse().unwrap();
+        let names = BTreeSet::from([&name]);
+        let outcomes = [outcome(runs, &commit, &name)];
+        summed_up(&commit, &names, &outcomes)
+    }
+
+    #[test]
+    fn a_commit_that_was_passed_over_is_green_only_when_its_successor_is_applied() {
+        let mut runs = vec![run(1, 'a', State::Superseded), run(2, 'b', State::Applying)];
+        assert_eq!(status(&runs, 'a').0, StatusState::Pending);
+        runs[1].state = State::Failed;
+        assert_eq!(status(&runs, 'a').0, StatusState::Failure);
+        runs[1].state = State::Applied;
+        let (state, text) = status(&runs, 'a');
+        assert_eq!(
+            (state, text.as_str()),
+            (StatusState::Success, "applied with bbbbbbb: network")
+        );
+    }
+
+    #[test]
+    fn a_hold_is_never_green() {
+        assert_eq!(
+            status(&[run(1, 'a', State::Held)], 'a').0,
+            StatusState::Pending
+        );
+    }
+
+    #[test]
+    fn an_interrupted_apply_counts_as_what_follows_it() {
+        let runs = [run(1, 'a', State::Interrupted)];
+        assert_eq!(status(&runs, 'a').0, StatusState::Pending);
+        let runs = [run(1, 'a', State::Interrupted), run(2, 'a', State::Applied)];
+        assert_eq!(status(&runs, 'a').0, StatusState::Success);
+    }
+
+    #[test]
+    fn a_description_fits_githubs_limit() {
+        assert_eq!(
+            short(&"ä".repeat(500)).chars().count(),
+            STATUS_DESCRIPTION_LIMIT
+        );
+    }
+}

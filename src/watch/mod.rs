@@ -1,0 +1,290 @@
+//! Looks at the repositories and writes down what is there: heads, proposals, the workspaces
+//! they concern, and commands.
+//!
+//! A look compares the whole of what is with the whole of what is recorded, so nothing is
+//! missed by having been away.
+
+mod commands;
+mod history;
+
+pub use history::touched;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::{info, warn};
+
+use crate::clock::{Timestamp, now};
+use crate::decide::Consideration;
+use crate::fault::chain;
+use crate::fleet::{Fleet, Tracked};
+use crate::forge::{Fate, Forge, ForgeError, Look, Speaks};
+use crate::id::{ProposalKey, RepoName};
+use crate::source::{Mirror, RemoteAddress, SourceError};
+use crate::store::{BaseMove, ProposalRow, ProposalState, StoreError};
+
+/// Why a look at a repository did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The forge did not answer.
+    #[error("the forge did not answer")]
+    Forge(#[from] ForgeError),
+    /// Git did not bring the commits.
+    #[error("git did not bring the commits")]
+    Source(#[from] SourceError),
+    /// The record could not be read or written.
+    #[error("the record could not be read or written")]
+    Store(#[from] StoreError),
+    /// The files of a commit could not be read.
+    #[error("the files of the commit could not be read")]
+    Tree(#[from] crate::modules::ResolveError),
+    /// The base branch is not there.
+    #[error(
+        "the branch `{branch}` is not in the repository: push it, or name another one by `branch` in its declaration; \
+         what was applied stays as it is"
+    )]
+    NoBranch {
+        /// The branch.
+        branch: String,
+    },
+    /// A part of the look ended by a panic.
+    #[error("the look was cut short")]
+    CutShort(#[from] tokio::task::JoinError),
+}
+
+/// What was seen last of each repository, to spare work when nothing moved.
+pub struct Watch {
+    fleet: Arc<Fleet>,
+    seen: Mutex<HashMap<RepoName, Arc<Look>>>,
+}
+
+impl Watch {
+    /// Watches the repositories of `fleet`.
+    pub fn new(fleet: Arc<Fleet>) -> Self {
+        Self {
+            fleet,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Looks at every repository once.
+    ///
+    /// What fails is recorded with the repository and tried again with the next look; it
+    /// does not keep the others from being looked at.
+    pub async fn round(&self) {
+        let mut groups: BTreeMap<usize, (Arc<dyn Forge>, Vec<Arc<Tracked>>)> = BTreeMap::new();
+        for tracked in self.fleet.repositories.values() {
+            let forge = Arc::clone(&tracked.forge);
+            let identity = Arc::as_ptr(&forge).cast::<()>() as usize;
+            groups
+                .entry(identity)
+                .or_insert_with(|| (forge, Vec::new()))
+                .1
+                .push(Arc::clone(tracked));
+        }
+        for (forge, repositories) in groups.into_values() {
+            let requests: Vec<_> = repositories.iter().map(|r| r.request()).collect();
+            let looks = forge.look(&requests).await;
+            for (tracked, look) in repositories.iter().zip(looks) {
+                let outcome = match look {
+                    Ok(look) => self.take_in(tracked, look).await,
+                    Err(error) => Err(error.into()),
+                };
+                self.note(tracked, outcome);
+            }
+        }
+    }
+
+    fn note(&self, tracked: &Tracked, outcome: Result<(), WatchError>) {
+        let repo = tracked.repo();
+        let Err(error) = outcome else { return };
+        let text = chain(&error);
+        let known = self
+            .fleet
+            .store
+            .repository(repo)
+            .ok()
+            .flatten()
+            .and_then(|r| r.error)
+            .map(|(text, _)| text);
+        // Said once, and again when it is another error.
+        if known.as_deref() != Some(&text) {
+            warn!(repo = %repo, error = %text, "Looking at {repo} failed: {text}");
+        }
+        self.forget(repo);
+        if let Err(error) = self.fleet.store.look_failed(repo, &text, now()) {
+            warn!(repo = %repo, "Recording that failed too: {}", chain(&error));
+        }
+    }
+
+    fn forget(&self, repo: &RepoName) {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(repo);
+    }
+
+    async fn take_in(&self, tracked: &Arc<Tracked>, look: Arc<Look>) -> Result<(), WatchError> {
+        let at = now();
+        let repo = tracked.repo();
+        let store = &self.fleet.store;
+        store.ensure_repository(repo, &tracked.declaration.branch)?;
+        let same = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(repo)
+            .is_some_and(|seen| **seen == *look);
+        if !same {
+            self.bring(tracked, &look, at).await?;
+        }
+        self.read_comments(tracked, same, at).await?;
+        commands::carry_out(&self.fleet, tracked).await?;
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(repo.clone(), look);
+        Ok(())
+    }
+
+    /// Brings commits and conclusions in line with a look that showed something new.
+    async fn bring(
+        &self,
+        tracked: &Arc<Tracked>,
+        look: &Look,
+        at: Timestamp,
+    ) -> Result<(), WatchError> {
+        let repo = tracked.repo();
+        let branch = &tracked.declaration.branch;
+        let Some(base) = look.base.clone() else {
+            return Err(WatchError::NoBranch {
+                branch: branch.to_string(),
+            });
+        };
+        let recorded = self.fleet.store.repository(repo)?;
+        let rows = self.fleet.store.proposals(repo)?;
+        let remote = tracked.forge.remote(repo).await?;
+        let address = RemoteAddress {
+            url: remote.url,
+            login: remote.login,
+        };
+        let proposal_refs = remote.proposal_refs;
+        let before = recorded.as_ref().and_then(|r| r.base.clone());
+
+        // Commits first: what is recorded below can be read from the mirror.
+        let (fetched, wanted) = (Arc::clone(tracked), look.clone());
+        let head = base.clone();
+        let (base_move, contained) = tokio::task::spawn_blocking(move || {
+            let mirror = Mirror::open(&fetched.mirror)?;
+            history::fetch_missing(&mirror, &fetched, &address, &proposal_refs, &wanted)?;
+            let base_move = history::base_move(&mirror, before.as_ref(), &head)?;
+            let contained = history::contained(&mirror, &fetched, &wanted, &base_move, &head)?;
+            Ok::<_, SourceError>((base_move, contained))
+        })
+        .await??;
+
+        let mut look = look.clone();
+        let known: BTreeSet<&ProposalKey> = rows.iter().map(|r| &r.proposal.key).collect();
+        // A branch that the base has all of proposes nothing, and one for another base is not ours
+        // unless it was before.
+        look.open.retain(|p| {
+            !contained.contains_key(&p.key) && (&p.base_branch == branch || known.contains(&p.key))
+        });
+        let fates = self.fates(tracked, &look, &rows, &contained).await?;
+        self.fleet
+            .store
+            .looked(repo, &look, &base_move, &fates, at)?;
+        match &base_move {
+            BaseMove::First => {
+                info!(repo = %repo, commit = %base, "Looked at {repo} for the first time: {branch} is at {}", base.short());
+            }
+            BaseMove::Forward(commits) => {
+                info!(repo = %repo, commit = %base, commits = commits.len(), "{branch} of {repo} moved to {}", base.short());
+            }
+            BaseMove::Rewound { from } => {
+                warn!(repo = %repo, commit = %base, from = %from, "{branch} of {repo} was force-pushed from {} to {}: changes wait for a person", from.short(), base.short());
+            }
+            BaseMove::Same => {}
+        }
+        let (fleet, concluded) = (Arc::clone(&self.fleet), Arc::clone(tracked));
+        tokio::task::spawn_blocking(move || {
+            let mirror = Mirror::open(&concluded.mirror)?;
+            history::conclude(&fleet, &concluded, &mirror, &base, &base_move, at)
+        })
+        .await??;
+        Ok(())
+    }
+
+    /// What became of the proposals that were open and are not any more.
+    async fn fates(
+        &self,
+        tracked: &Tracked,
+        look: &Look,
+        rows: &[ProposalRow],
+        contained: &BTreeMap<ProposalKey, crate::id::CommitSha>,
+    ) -> Result<Vec<(ProposalKey, Fate)>, WatchError> {
+        let mut fates = Vec::new();
+        let open: BTreeSet<&ProposalKey> = look.open.iter().map(|p| &p.key).collect();
+        for row in rows.iter().filter(|r| r.state == ProposalState::Open) {
+            let key = &row.proposal.key;
+            if let Some(commit) = contained.get(key) {
+                fates.push((key.clone(), Fate::Merged(commit.clone())));
+            } else if !open.contains(key) {
+                let fate = tracked.forge.fate(&tracked.request(), key).await?;
+                info!(repo = %tracked.repo(), proposal = %key, "{key} of {} is {}", tracked.repo(), match &fate {
+                    Fate::Open => "open",
+                    Fate::Closed => "closed",
+                    Fate::Merged(_) => "merged",
+                });
+                fates.push((key.clone(), fate));
+            }
+        }
+        Ok(fates)
+    }
+
+    /// Reads new comments, where there may be any.
+    async fn read_comments(
+        &self,
+        tracked: &Tracked,
+        same: bool,
+        at: Timestamp,
+    ) -> Result<(), WatchError> {
+        let repo = tracked.repo();
+        if tracked.forge.speaks() == Speaks::No {
+            return Ok(());
+        }
+        let recorded = self.fleet.store.repository(repo)?;
+        let Some(since) = recorded.and_then(|r| r.comments_at) else {
+            // What was written before the first look was not written to us.
+            self.fleet.store.comments_read(repo, at)?;
+            return Ok(());
+        };
+        if same && !commands::may_come_unseen(&self.fleet, repo)? {
+            return Ok(());
+        }
+        let comments = tracked.forge.comments(repo, since).await?;
+        commands::record(&self.fleet, tracked, &comments)?;
+        if let Some(newest) = comments.iter().map(|c| c.updated_at).max()
+            && newest > since
+        {
+            self.fleet.store.comments_read(repo, newest)?;
+        }
+        Ok(())
+    }
+}
+
+/// The digest of what a proposal touches, for a log line.
+fn touched_names(consideration: &Consideration) -> String {
+    match consideration {
+        Consideration::Merges { touched, .. } if touched.is_empty() => "no workspace".to_owned(),
+        Consideration::Merges { touched, .. } => touched
+            .iter()
+            .map(|t| t.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+        Consideration::Conflicts { paths, .. } => {
+            format!("nothing yet: it conflicts in {} files", paths.len())
+        }
+        Consideration::Impossible { reason } => format!("nothing that can be read: {reason}"),
+    }
+}

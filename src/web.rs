@@ -1,0 +1,154 @@
+//! The listener: health and metrics, read-only.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use crate::engine::CancelToken;
+use crate::fleet::Fleet;
+use crate::run::State as RunState;
+use crate::store::StoreError;
+
+/// Why the listener cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: choose another `listen`, or \"off\"")]
+pub struct ListenError {
+    address: SocketAddr,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Serves health and metrics until `end`, where the settings name an address.
+///
+/// # Errors
+///
+/// Where the address cannot be had.
+pub async fn listen(
+    fleet: &Arc<Fleet>,
+    end: &CancelToken,
+) -> Result<Option<JoinHandle<()>>, ListenError> {
+    let Some(address) = fleet.config.listen else {
+        return Ok(None);
+    };
+    let failed = |source| ListenError { address, source };
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    info!(%address, "Health and metrics are at http://{address}/health and http://{address}/metrics");
+    let routes = router(Arc::clone(fleet), address);
+    let end = end.clone();
+    Ok(Some(tokio::spawn(async move {
+        let served = axum::serve(listener, routes)
+            .with_graceful_shutdown(async move { end.cancelled().await });
+        if let Err(error) = served.await {
+            tracing::error!("The listener ended: {error}");
+        }
+    })))
+}
+
+fn router(fleet: Arc<Fleet>, address: SocketAddr) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(fleet)
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            guard(address, request, next)
+        }))
+}
+
+/// A page elsewhere must not read this through a name of its own that leads to loopback.
+async fn guard(address: SocketAddr, request: Request, next: Next) -> Response {
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let ours = name == "localhost" || name.trim_matches(['[', ']']).parse() == Ok(address.ip());
+    if address.ip().is_loopback() && !ours {
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this host name is not served here\n",
+        )
+            .into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    response
+}
+
+async fn health(State(fleet): State<Arc<Fleet>>) -> Response {
+    match fleet.store.repositories() {
+        Ok(_) => "ok\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(fleet): State<Arc<Fleet>>) -> Response {
+    match figures(&fleet) {
+        Ok(text) => (
+            [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// The figures in the text format of Prometheus.
+fn figures(fleet: &Fleet) -> Result<String, StoreError> {
+    let open = fleet.store.open_runs()?;
+    let mut text = String::from(
+        "# HELP mainstay_runs Runs that have not ended, by state.\n# TYPE mainstay_runs gauge\n",
+    );
+    for state in [
+        RunState::Queued,
+        RunState::Held,
+        RunState::Preparing,
+        RunState::Planning,
+        RunState::Applying,
+    ] {
+        let count = open.iter().filter(|run| run.state == state).count();
+        let _ = writeln!(text, "mainstay_runs{{state=\"{state}\"}} {count}");
+    }
+    let repositories = fleet.store.repositories()?;
+    let _ = writeln!(
+        text,
+        "# HELP mainstay_repository_up Whether the last look at the repository succeeded.\n# TYPE mainstay_repository_up gauge"
+    );
+    for repository in repositories
+        .iter()
+        .filter(|r| fleet.tracked(&r.repo).is_some())
+    {
+        let name = repository
+            .repo
+            .as_str()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"");
+        let up = u8::from(repository.error.is_none() && repository.looked_at.is_some());
+        let _ = writeln!(text, "mainstay_repository_up{{repository=\"{name}\"}} {up}");
+    }
+    Ok(text)
+}

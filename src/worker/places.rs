@@ -1,0 +1,111 @@
+//! The folders of `data_dir` that runs use.
+
+use std::path::{Path, PathBuf};
+
+use crate::fleet::folder_name;
+use crate::id::{RepoName, RunId, WorkspaceName};
+
+/// Whose code uses a folder. What a proposal's code may have written is never used by a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// A proposal's.
+    Proposed,
+    /// The base branch's.
+    Merged,
+}
+
+/// The folders of `data_dir`.
+#[derive(Debug, Clone)]
+pub struct Places {
+    data_dir: PathBuf,
+}
+
+impl Places {
+    /// The folders below `data_dir`.
+    pub fn new(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+        }
+    }
+
+    /// The bare mirrors.
+    pub fn mirrors(&self) -> PathBuf {
+        self.data_dir.join("mirrors")
+    }
+
+    /// Temporary checkouts, one for each run that is under way.
+    pub fn checkouts(&self) -> PathBuf {
+        self.data_dir.join("checkouts")
+    }
+
+    /// Logs and plans of a run.
+    pub fn run(&self, id: RunId) -> PathBuf {
+        self.data_dir.join("runs").join(id.to_string())
+    }
+
+    /// A new folder for the next attempt at a run: a hold that is let go is planned again.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be made.
+    pub fn next_attempt(&self, id: RunId) -> std::io::Result<PathBuf> {
+        let folder = self.run(id);
+        std::fs::create_dir_all(&folder)?;
+        let mut attempt = 1_u32;
+        loop {
+            let next = folder.join(attempt.to_string());
+            match std::fs::create_dir(&next) {
+                Ok(()) => return Ok(next),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `TF_DATA_DIR` of a workspace: reused between runs of the same trust.
+    pub fn terraform(&self, repo: &RepoName, name: &WorkspaceName, trust: Trust) -> PathBuf {
+        let trust = match trust {
+            Trust::Proposed => "proposed",
+            Trust::Merged => "merged",
+        };
+        self.data_dir
+            .join("terraform")
+            .join(folder_name(repo.as_str()))
+            .join(folder_name(name.as_str()))
+            .join(trust)
+    }
+
+    /// The state of a workspace that names no backend, its earlier versions beside it.
+    pub fn state(&self, repo: &RepoName, name: &WorkspaceName) -> PathBuf {
+        self.data_dir
+            .join("states")
+            .join(folder_name(repo.as_str()))
+            .join(folder_name(name.as_str()))
+            .join("terraform.tfstate")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_at_a_run_never_share_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places::new(folder.path());
+        let first = places.next_attempt(RunId(3)).unwrap();
+        let second = places.next_attempt(RunId(3)).unwrap();
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_merge_never_uses_what_a_proposal_may_have_written() {
+        let places = Places::new(Path::new("/var/lib/mainstay"));
+        let repo = "acme/infra".parse().unwrap();
+        let name = "network".parse().unwrap();
+        assert_ne!(
+            places.terraform(&repo, &name, Trust::Proposed),
+            places.terraform(&repo, &name, Trust::Merged)
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Rate limits: the hour's budget, and who was told to wait until when.
+//!
+//! Facts from "Rate limits for the REST API" and "Rate limits and query limits
+//! for the GraphQL API" of GitHub's documentation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+
+use super::world::{Time, this_second};
+
+/// The two budgets that the model keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Resource {
+    Core,
+    Graphql,
+}
+
+impl Resource {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Graphql => "graphql",
+        }
+    }
+}
+
+/// How one budget of one caller stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) limit: u64,
+    pub(crate) used: u64,
+    pub(crate) reset: Time,
+    pub(crate) resource: Resource,
+}
+
+impl Standing {
+    pub(crate) fn remaining(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+
+    /// The five headers.
+    pub(crate) fn headers(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("x-ratelimit-limit", self.limit.to_string()),
+            ("x-ratelimit-remaining", self.remaining().to_string()),
+            ("x-ratelimit-used", self.used.to_string()),
+            ("x-ratelimit-reset", self.reset.timestamp().to_string()),
+            ("x-ratelimit-resource", self.resource.name().to_owned()),
+        ]
+    }
+}
+
+/// Until when a caller was told to wait.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// With everything: a secondary limit.
+    All(Time),
+    /// With one budget.
+    One(Resource, Time),
+}
+
+/// The budgets of every caller.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Requests, or points, that a caller has in one window.
+    sizes: BTreeMap<Resource, u64>,
+    window: Duration,
+    standings: BTreeMap<(String, Resource), Standing>,
+    waits: BTreeMap<String, Vec<Wait>>,
+}
+
+/// Unauthenticated callers have this many requests an hour.
+const ANONYMOUS_LIMIT: u64 = 60;
+
+impl Limits {
+    /// GitHub's own sizes: 5,000 an hour of each.
+    pub(crate) fn new() -> Self {
+        Self {
+            sizes: BTreeMap::from([(Resource::Core, 5_000), (Resource::Graphql, 5_000)]),
+            window: Duration::from_secs(3_600),
+            standings: BTreeMap::new(),
+            waits: BTreeMap::new(),
+        }
+    }
+
+    /// Other sizes; every caller begins anew.
+    pub(crate) fn resize(&mut self, resource: Resource, limit: u64, window: Duration) {
+        self.sizes.insert(resource, limit);
+        self.window = window;
+        self.standings.retain(|(_, kept), _| *kept != resource);
+    }
+
+    /// How a caller stands now.
+    pub(crate) fn standing(&mut self, who: &str, resource: Resource) -> Standing {
+        let limit = if who == ANONYMOUS {
+            ANONYMOUS_LIMIT
+        } else {
+            self.sizes[&resource]
+        };
+        let fresh = Standing {
+            limit,
+            used: 0,
+            reset: this_second() + self.window,
+            resource,
+        };
+        let standing = self
+            .standings
+            .entry((who.to_owned(), resource))
+            .or_insert(fresh);
+        if Utc::now() >= standing.reset {
+            *standing = fresh;
+        }
+        *standing
+    }
+
+    /// Takes from a budget, and says how it stands then.
+    pub(crate) fn charge(&mut self, who: &str, resource: Resource, points: u64) -> Standing {
+        let mut standing = self.standing(who, resource);
+        standing.used += points;
+        self.standings.insert((who.to_owned(), resource), standing);
+        standing
+    }
+
+    /// Writes down that the caller was told to keep away from one budget until its reset.
+    pub(crate) fn told_primary(&mut self, who: &str, resource: Resource, until: Time) {
+        self.waits
+            .entry(who.to_owned())
+            .or_default()
+            .push(Wait::One(resource, until));
+    }
+
+    /// Writes down that the caller was told to keep away altogether. Without a
+    /// `Retry-After`, GitHub wants at least one minute.
+    pub(crate) fn told_secondary(&mut self, who: &str, retry_after: Option<u64>) {
+        let seconds = i64::try_from(retry_after.unwrap_or(60)).unwrap_or(60);
+        let until = Utc::now() + TimeDelta::seconds(seconds);
+        self.waits
+            .entry(who.to_owned())
+            .or_default()
+            .push(Wait::All(until));
+    }
+
+    /// Whether a request that arrived at `at` comes too early.
+    pub(crate) fn comes_too_early(&self, who: &str, resource: Resource, at: Time) -> bool {
+        self.waits
+            .get(who)
+            .into_iter()
+            .flatten()
+            .any(|wait| match wait {
+                Wait::All(until) => at < *until,
+                Wait::One(of, until) => *of == resource && at < *until,
+            })
+    }
+}
+
+/// Who is charged where nobody said who they are.
+pub(crate) const ANONYMOUS: &str = "anonymous";

@@ -16,7 +16,7 @@ async fn a_new_pull_request_gets_a_plan_and_its_merge_is_applied() {
         .await;
     assert_eq!(s.in_world("subnet.txt").as_deref(), Some("10.0.0.0/24"));
 
-    let main = s.repo.head("main");
+    let main = s.repo.head("main").unwrap();
     s.repo.branch("wider", &main);
     let head = s.repo.commit(
         "wider",

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use tracing::{error, info, warn};
 
 pub use failure::of_engine as failure_of;
@@ -96,8 +97,8 @@ struct Ready {
     problems: Vec<ModuleProblem>,
     /// Masks what was injected into the environment: it is secret, whatever Terraform thinks of it.
     secrets: Redactor,
-    /// Held so that checkout and temporary files live as long as the run.
-    _folders: [tempfile::TempDir; 2],
+    /// Checkout and temporary files, which live as long as the run.
+    folders: [Option<TempDir>; 2],
 }
 
 /// What came of working on a run, before it is recorded.
@@ -293,7 +294,7 @@ impl Worker {
 
     async fn apply(
         &self,
-        ready: &Ready,
+        ready: &mut Ready,
         saved: SavedPlan,
         observer: &Recorder<'_>,
         cancel: &CancelToken,
@@ -305,9 +306,19 @@ impl Worker {
         if cancel.is_cancelled() || store.run(id)?.result.stop.is_some() {
             return Ok(Outcome::Stopped(None));
         }
-        // From here on a person must be told how far it came, whatever happens.
+        // From here on a person must be told how far it came, whatever happens; and should this
+        // future be dropped, Terraform goes on and needs its folders.
         store.happened(id, &Event::ApplyStarted, now(), |_| {})?;
-        match self.engine.apply(&ready.job, saved, observer, cancel).await {
+        let folders = std::mem::take(&mut ready.folders).map(|folder| folder.map(TempDir::keep));
+        let applied = self.engine.apply(&ready.job, saved, observer, cancel).await;
+        if !matches!(applied, Err(EngineError::StillRunning { .. })) {
+            for folder in folders.iter().flatten() {
+                if let Err(error) = std::fs::remove_dir_all(folder) {
+                    warn!(run.id = %id, "{} cannot be removed: {error}", folder.display());
+                }
+            }
+        }
+        match applied {
             Ok(applied) => {
                 let took: Duration = applied.took.iter().map(|(_, took)| *took).sum();
                 store.amend(id, |result| {
@@ -480,7 +491,7 @@ impl Worker {
             problems: resolved.problems,
             secrets,
             run,
-            _folders: [checkout, tmp_dir],
+            folders: [Some(checkout), Some(tmp_dir)],
         })
     }
 }

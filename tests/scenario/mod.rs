@@ -66,10 +66,7 @@ impl Scenario {
         scenario.configure("");
         scenario.declare(
             "acme.toml",
-            &declaration(
-                "acme/infra",
-                "[[workspace]]\nname = \"network\"\npath = \"network\"\n",
-            ),
+            &declaration("acme/infra", &workspace("network", "")),
         );
         scenario
     }
@@ -294,7 +291,7 @@ impl Scenario {
     pub(crate) fn status(&self, commit: &str, context: &str) -> Option<(String, String)> {
         self.repo
             .status(commit, context)
-            .map(|(state, description)| (state, description))
+            .map(|status| (status.state, status.description))
     }
 
     /// The runs on record, newest first, as `mainstay runs` prints them.
@@ -373,6 +370,14 @@ impl Drop for Scenario {
 /// A declaration of a repository.
 pub(crate) fn declaration(repo: &str, rest: &str) -> String {
     format!("repo = \"{repo}\"\n\n{rest}")
+}
+
+/// A workspace in the folder of its name that may see the world, with more settings.
+pub(crate) fn workspace(name: &str, more: &str) -> String {
+    let see = "[\"LOCALFS_*\"]";
+    format!(
+        "[[workspace]]\nname = \"{name}\"\npath = \"{name}\"\nenv = {{ plan = {see}, apply = {see} }}\n{more}\n"
+    )
 }
 
 /// A root module that keeps one file of the world.

@@ -74,7 +74,7 @@ fn of_proposal(facts: &Facts, proposal: &ProposalFacts, actions: &mut Vec<Action
         let wanted = planned(&run.workspace).is_some_and(|t| t.inputs == run.inputs);
         if !wanted && may_be_superseded(run) {
             let by = match proposal.standing {
-                Standing::Open => format!("{}", proposal.head.short()),
+                Standing::Open => proposal.head.short().to_owned(),
                 Standing::Gone => "the end of the proposal".to_owned(),
             };
             actions.push(Action::Supersede { run: run.id, by });

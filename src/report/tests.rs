@@ -85,6 +85,7 @@ fn report(workspaces: Vec<WorkspaceReport>) -> ProposalReport {
         removed: Vec::new(),
         notes: Vec::new(),
         refusals: Vec::new(),
+        help: Vec::new(),
         standing: Standing::Open,
     }
 }

@@ -299,17 +299,8 @@ impl Daemon {
         sweep_checkouts(&self.fleet, worker.places());
         let wake = Arc::new(Notify::new());
         let tellers = self.spawn_tellers();
-        let watcher = tokio::spawn({
-            let (watch, wake) = (Watch::new(Arc::clone(&self.fleet)), Arc::clone(&wake));
-            let every = self.fleet.config.poll_every;
-            async move {
-                loop {
-                    watch.round().await;
-                    wake.notify_one();
-                    tokio::time::sleep(every).await;
-                }
-            }
-        });
+        let watch = Arc::new(Watch::new(Arc::clone(&self.fleet)));
+        let watcher = tokio::spawn(watch.run(self.fleet.config.poll_every, Arc::clone(&wake)));
         let (ended, mut endings) = mpsc::unbounded_channel();
         let mut scheduler = Scheduler::new(Arc::clone(&self.fleet), worker, ended);
         let mut version = 0;

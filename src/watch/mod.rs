@@ -11,7 +11,10 @@ pub use history::touched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::{Timestamp, now};
@@ -52,46 +55,98 @@ pub enum WatchError {
     CutShort(#[from] tokio::task::JoinError),
 }
 
-/// What was seen last of each repository, to spare work when nothing moved.
+/// Repositories that are looked at together, in as few requests as the forge can.
+struct Group {
+    forge: Arc<dyn Forge>,
+    repositories: Vec<Arc<Tracked>>,
+}
+
+/// Watches repositories, and knows what was seen last of each, to spare work when nothing moved.
 pub struct Watch {
     fleet: Arc<Fleet>,
+    groups: Vec<Group>,
     seen: Mutex<HashMap<RepoName, Arc<Look>>>,
 }
 
 impl Watch {
     /// Watches the repositories of `fleet`.
     pub fn new(fleet: Arc<Fleet>) -> Self {
+        let mut groups: Vec<Group> = Vec::new();
+        for tracked in fleet.repositories.values() {
+            // One request asks a forge for many; a plain remote is asked by itself, so that one
+            // that does not answer holds up no other.
+            let together = groups
+                .iter_mut()
+                .find(|g| g.forge.speaks() == Speaks::Yes && Arc::ptr_eq(&g.forge, &tracked.forge));
+            match together {
+                Some(group) => group.repositories.push(Arc::clone(tracked)),
+                None => groups.push(Group {
+                    forge: Arc::clone(&tracked.forge),
+                    repositories: vec![Arc::clone(tracked)],
+                }),
+            }
+        }
         Self {
             fleet,
+            groups,
             seen: Mutex::default(),
         }
     }
 
-    /// Looks at every repository once.
+    /// Looks at every repository each `every`, and calls `wake` after each look. Never returns;
+    /// dropping it ends the looking.
     ///
     /// What fails is recorded with the repository and tried again with the next look; it
     /// does not keep the others from being looked at.
-    pub async fn round(&self) {
-        let mut groups: BTreeMap<usize, (Arc<dyn Forge>, Vec<Arc<Tracked>>)> = BTreeMap::new();
-        for tracked in self.fleet.repositories.values() {
-            let forge = Arc::clone(&tracked.forge);
-            let identity = Arc::as_ptr(&forge).cast::<()>() as usize;
-            groups
-                .entry(identity)
-                .or_insert_with(|| (forge, Vec::new()))
-                .1
-                .push(Arc::clone(tracked));
+    pub async fn run(self: Arc<Self>, every: Duration, wake: Arc<Notify>) {
+        let mut loops = JoinSet::new();
+        for group in 0..self.groups.len() {
+            let (watch, wake) = (Arc::clone(&self), Arc::clone(&wake));
+            loops.spawn(async move {
+                let mut under_way: BTreeMap<RepoName, JoinHandle<()>> = BTreeMap::new();
+                loop {
+                    watch.look(group, &mut under_way, &wake).await;
+                    tokio::time::sleep(every).await;
+                }
+            });
         }
-        for (forge, repositories) in groups.into_values() {
-            let requests: Vec<_> = repositories.iter().map(|r| r.request()).collect();
-            let looks = forge.look(&requests).await;
-            for (tracked, look) in repositories.iter().zip(looks) {
+        while loops.join_next().await.is_some() {}
+        // Without a repository there is nothing to look at, and the daemon goes on all the same.
+        std::future::pending::<()>().await;
+    }
+
+    /// Looks at the repositories of a group once. What the look of one brings is taken in beside
+    /// the others; one that is still at it is left alone.
+    async fn look(
+        self: &Arc<Self>,
+        group: usize,
+        under_way: &mut BTreeMap<RepoName, JoinHandle<()>>,
+        wake: &Arc<Notify>,
+    ) {
+        let Group {
+            forge,
+            repositories,
+        } = &self.groups[group];
+        let requests: Vec<_> = repositories.iter().map(|r| r.request()).collect();
+        let looks = forge.look(&requests).await;
+        for (tracked, look) in repositories.iter().zip(looks) {
+            if under_way
+                .get(tracked.repo())
+                .is_some_and(|task| !task.is_finished())
+            {
+                continue;
+            }
+            let (watch, tracked, wake) = (Arc::clone(self), Arc::clone(tracked), Arc::clone(wake));
+            let repo = tracked.repo().clone();
+            let task = tokio::spawn(async move {
                 let outcome = match look {
-                    Ok(look) => self.take_in(tracked, look).await,
+                    Ok(look) => watch.take_in(&tracked, look).await,
                     Err(error) => Err(error.into()),
                 };
-                self.note(tracked, outcome);
-            }
+                watch.note(&tracked, outcome);
+                wake.notify_one();
+            });
+            under_way.insert(repo, task);
         }
     }
 

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 pub use lock::{DataDirLock, LockError};
 
 use self::scheduler::Scheduler;
+use crate::clock::now;
 use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
 use crate::fault::chain;
@@ -303,32 +304,38 @@ impl Daemon {
         let watcher = tokio::spawn(watch.run(self.fleet.config.poll_every, Arc::clone(&wake)));
         let (ended, mut endings) = mpsc::unbounded_channel();
         let mut scheduler = Scheduler::new(Arc::clone(&self.fleet), worker, ended);
-        let mut version = 0;
-        loop {
-            if let Err(error) = scheduler.tick() {
-                error!(
-                    "Looking at the record failed and is tried again: {}",
-                    chain(&error)
-                );
+        let mut told = None;
+        while !end.is_cancelled() {
+            // Read before the look: what is written meanwhile is looked at once more.
+            let version = self.fleet.store.version().ok();
+            let next = match scheduler.tick() {
+                Ok(next) => next,
+                Err(error) => {
+                    error!(
+                        "Looking at the record failed and is tried again: {}",
+                        chain(&error)
+                    );
+                    None
+                }
+            };
+            if version.is_none() || version != told {
+                told = version;
+                tellers.values().for_each(|wake| wake.notify_one());
             }
-            tellers.values().for_each(|wake| wake.notify_one());
-            // What this process writes wakes it by itself; the rest shows in the file's version.
+            // What this process does wakes it by itself; what others write shows in the record.
             loop {
                 tokio::select! {
                     () = end.cancelled() => break,
                     () = wake.notified() => break,
                     Some(_) = endings.recv() => break,
                     () = tokio::time::sleep(RECORD_LOOK) => {
-                        match self.fleet.store.data_version() {
-                            Ok(now) if now == version && scheduler.under_way() == 0 && !drift_may_be_due(&self.fleet) => {}
-                            Ok(now) => { version = now; break; }
-                            Err(_) => break,
+                        let due = next.is_some_and(|at| at <= now());
+                        let now = self.fleet.store.version().ok();
+                        if due || now.is_none() || now != version {
+                            break;
                         }
                     }
                 }
-            }
-            if end.is_cancelled() {
-                break;
             }
         }
         watcher.abort();
@@ -396,9 +403,7 @@ impl Daemon {
                 loop {
                     let pause = match tell::tell(&fleet, &tracked).await {
                         Ok(None) => None,
-                        Ok(Some(at)) => {
-                            Some((at - crate::clock::now()).to_std().unwrap_or_default())
-                        }
+                        Ok(Some(at)) => Some((at - now()).to_std().unwrap_or_default()),
                         Err(error) => {
                             error!(repo = %tracked.repo(), "Telling {} failed: {}", tracked.repo(), chain(&error));
                             Some(RECORD_LOOK)
@@ -419,17 +424,6 @@ impl Daemon {
         }
         wakes
     }
-}
-
-/// Whether any workspace is looked at for drift: then the clock alone may bring something to do.
-fn drift_may_be_due(fleet: &Fleet) -> bool {
-    fleet.repositories.values().any(|tracked| {
-        let declared = tracked.declaration.workspaces.iter().map(|w| &w.settings);
-        let found = tracked.declaration.discover.iter().map(|d| &d.settings);
-        declared
-            .chain(found)
-            .any(|settings| settings.drift.is_some())
-    })
 }
 
 /// Removes checkouts that a killed daemon left, except of runs whose Terraform may still need them.

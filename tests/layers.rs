@@ -418,7 +418,10 @@ mod reading {
     }
 
     fn of(source: &Source) -> Vec<(usize, String)> {
-        imports(source).into_iter().map(|i| (i.line, i.of)).collect()
+        imports(source)
+            .into_iter()
+            .map(|i| (i.line, i.of))
+            .collect()
     }
 
     #[test]
@@ -438,11 +441,15 @@ mod reading {
             [(1, "web".to_owned())]
         );
         assert_eq!(
-            of(&source("src/engine/error.rs", "use super::super::web::x;\n")),
+            of(&source(
+                "src/engine/error.rs",
+                "use super::super::web::x;\n"
+            )),
             [(1, "web".to_owned())]
         );
         assert!(of(&source("src/engine/error.rs", "use super::lines;\n")).is_empty());
-        let inner = "mod tests {\n    use super::*;\n    use super::super::serve;\n}\nuse super::web;\n";
+        let inner =
+            "mod tests {\n    use super::*;\n    use super::super::serve;\n}\nuse super::web;\n";
         assert_eq!(
             of(&source("src/fleet.rs", inner)),
             [(3, "serve".to_owned()), (5, "web".to_owned())]
@@ -451,7 +458,9 @@ mod reading {
 
     #[test]
     fn an_import_upwards_or_sideways_is_told_with_its_place_and_both_layers() {
-        let layers = table("## Layers\n\n| layer | module | knows |\n|---|---|---|\n| 1 | `watch`, `tell` | x |\n| 0 | `id` | `serve` |\n\n## Other\n| 9 | `web` | |\n");
+        let layers = table(
+            "## Layers\n\n| layer | module | knows |\n|---|---|---|\n| 1 | `watch`, `tell` | x |\n| 0 | `id` | `serve` |\n\n## Other\n| 9 | `web` | |\n",
+        );
         assert_eq!(layers.len(), 3);
         let text = "use crate::id::A;\nuse crate::tell::B;\n";
         let found = breaches(&source("src/watch/mod.rs", text), &layers);

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
@@ -54,6 +55,10 @@ pub enum WatchError {
     #[error("the look was cut short")]
     CutShort(#[from] tokio::task::JoinError),
 }
+
+/// A look that finds nothing new is noted this often: an idle daemon need not write at each poll,
+/// and `mainstay status` still tells that somebody looks.
+const NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// Repositories that are looked at together, in as few requests as the forge can.
 struct Group {
@@ -190,7 +195,9 @@ impl Watch {
             .unwrap_or_else(PoisonError::into_inner)
             .get(repo)
             .is_some_and(|seen| **seen == *look);
-        if !same {
+        if same {
+            store.looked_again(repo, at, at - NOTED_EVERY)?;
+        } else {
             self.bring(tracked, &look, at).await?;
         }
         self.read_comments(tracked, same, at).await?;

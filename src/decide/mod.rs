@@ -14,4 +14,4 @@ pub use facts::{
     WorkspaceFacts,
 };
 pub use gate::{Next, Review, after_plan};
-pub use schedule::{Action, drift_order, due, merged_since, next_to_start};
+pub use schedule::{Action, drift_order, due, merged_since, next_drift, next_to_start};

@@ -227,6 +227,19 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
     }
 }
 
+/// When drift is to be looked for next, as far as the clock alone decides it.
+pub fn next_drift(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
+    facts
+        .workspaces
+        .iter()
+        .filter(|known| drift_order(facts, known, Trigger::Schedule).is_some())
+        .filter_map(|known| {
+            let drift = known.settings.drift.as_ref()?;
+            drift.every.next_after(known.drift_at.unwrap_or(now))
+        })
+        .min()
+}
+
 /// The order for a look at a workspace's drift; `None` while it is at no commit for sure.
 pub fn drift_order(facts: &Facts, known: &WorkspaceFacts, trigger: Trigger) -> Option<NewRun> {
     let applied = known
@@ -302,3 +315,6 @@ pub(super) fn latest<'f>(
 fn may_be_superseded(run: &RunFacts) -> bool {
     !run.state.is_end() && run.state != State::Applying && run.stopping == Stopping::No
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-use crate::clock::now;
-use crate::decide::{Action, due, next_to_start};
+use crate::clock::{Timestamp, now};
+use crate::decide::{Action, due, next_drift, next_to_start};
 use crate::engine::CancelToken;
 use crate::fault::chain;
 use crate::fleet::Fleet;
@@ -73,11 +73,15 @@ impl Scheduler {
     }
 
     /// One look at what is: ends what shall end, records what is due, starts what may start.
-    pub(crate) fn tick(&mut self) -> Result<(), StoreError> {
+    /// Gives the time from which the clock alone brings something to do.
+    pub(crate) fn tick(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        let mut next: Option<Timestamp> = None;
         self.under_way.retain(|_, run| !run.task.is_finished());
         self.adopt()?;
         for tracked in self.fleet.repositories.values() {
             let facts = self.fleet.facts(tracked)?;
+            let drift = next_drift(&facts, now());
+            next = next.into_iter().chain(drift).min();
             for action in due(&facts, now()) {
                 match action {
                     Action::Queue(order) => {
@@ -93,7 +97,8 @@ impl Scheduler {
                 }
             }
         }
-        self.start_next()
+        self.start_next()?;
+        Ok(next)
     }
 
     fn start_next(&mut self) -> Result<(), StoreError> {

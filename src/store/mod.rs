@@ -118,6 +118,13 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// How far the record has come; equal as long as nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    others: i64,
+    ours: u64,
+}
+
 /// The record, open.
 pub struct Store {
     connection: Mutex<Connection>,
@@ -205,15 +212,17 @@ impl Store {
         &self.file
     }
 
-    /// A number that changes with every write of another connection: cheap to ask.
+    /// What changes with every write, be it this process's or another's: cheap to ask.
     ///
     /// # Errors
     ///
     /// Where the file cannot be read.
-    pub fn data_version(&self) -> Result<i64, StoreError> {
-        Ok(self
-            .lock()
-            .query_row("PRAGMA data_version", [], |row| row.get(0))?)
+    pub fn version(&self) -> Result<Version, StoreError> {
+        let connection = self.lock();
+        Ok(Version {
+            others: connection.query_row("PRAGMA data_version", [], |row| row.get(0))?,
+            ours: connection.total_changes(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

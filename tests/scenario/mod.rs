@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::github::GitHub;
+use crate::github::log::LoggedRequest;
 use crate::github::repository::Repository;
 use crate::github::world::Role;
 use crate::localfs;
@@ -310,6 +311,40 @@ impl Scenario {
         commit
     }
 
+    /// How often the repositories were looked at so far: by GraphQL, or by REST where that is refused.
+    pub(crate) fn looks(&self) -> usize {
+        let pulls = format!("/repos/{}/pulls", self.repo.full_name());
+        let requests = self.hub.requests();
+        let is_look =
+            |request: &&LoggedRequest| request.path == "/graphql" || request.path == pulls;
+        requests.iter().filter(is_look).count()
+    }
+
+    /// Waits until the repositories were looked at so many times more: whatever the state before
+    /// leads to has then been begun.
+    pub(crate) async fn looks_pass(&mut self, more: usize) {
+        let enough = self.looks() + more;
+        self.wait(&format!("{more} more looks"), |s| {
+            (s.looks() >= enough).then_some(())
+        })
+        .await;
+    }
+
+    /// The requests since `from`, an earlier number of requests.
+    pub(crate) fn requests_since(&self, from: usize) -> Vec<LoggedRequest> {
+        self.hub.requests().split_off(from)
+    }
+
+    /// Another repository of the daemon's, beside the scenario's own, with the workspace `network`.
+    pub(crate) fn another(&self, full_name: &str) -> Repository {
+        let repo = self.hub.create_repository(full_name);
+        repo.grant(BOT, Role::Write);
+        repo.grant("alice", Role::Write);
+        let file = format!("{}.toml", full_name.replace('/', "-"));
+        self.declare(&file, &declaration(full_name, &workspace("network", "")));
+        repo
+    }
+
     /// Ends the scenario: stops the daemon and looks for what must not be left.
     pub(crate) async fn end(mut self) {
         if self.daemon.is_some() {
@@ -386,6 +421,11 @@ pub(crate) fn one_file(name: &str, content: &str) -> String {
         "terraform {{\n  required_providers {{\n    localfs = {{ source = \"{}\" }}\n  }}\n}}\n\nresource \"localfs_file\" \"{name}\" {{\n  path    = \"{name}.txt\"\n  content = \"{content}\"\n}}\n",
         mainstay::provider::SOURCE
     )
+}
+
+/// A root module that keeps one value in its state alone, and needs no provider.
+pub(crate) fn one_value(value: &str) -> String {
+    format!("resource \"terraform_data\" \"value\" {{\n  input = \"{value}\"\n}}\n")
 }
 
 /// The command lines of processes that work in a folder or below it.

@@ -21,7 +21,7 @@ use crate::localfs;
 pub(crate) const BOT: &str = "mainstay-bot";
 
 /// Its token.
-const TOKEN: &str = "ghp_the-token-of-the-scenarios-0123456789";
+pub(crate) const TOKEN: &str = "ghp_the-token-of-the-scenarios-0123456789";
 
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -343,6 +343,33 @@ impl Scenario {
         let file = format!("{}.toml", full_name.replace('/', "-"));
         self.declare(&file, &declaration(full_name, &workspace("network", "")));
         repo
+    }
+
+    /// Arguments and environment of the processes below the daemon, as `/proc` shows them now; of
+    /// the daemon itself only the arguments, since it was given its environment by us.
+    pub(crate) fn children(&self) -> Vec<String> {
+        let daemon = self.daemon.as_ref().map_or(0, Child::id);
+        let read = |pid: u32, file: &str| {
+            let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let mut all = vec![read(daemon, "cmdline")];
+        let mut parents = vec![daemon];
+        while let Some(parent) = parents.pop() {
+            for thread in std::fs::read_dir(format!("/proc/{parent}/task"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let listed = std::fs::read_to_string(thread.path().join("children"));
+                for child in listed.unwrap_or_default().split_whitespace() {
+                    let Ok(child) = child.parse() else { continue };
+                    all.push(read(child, "cmdline") + &read(child, "environ"));
+                    parents.push(child);
+                }
+            }
+        }
+        all
     }
 
     /// Ends the scenario: stops the daemon and looks for what must not be left.

@@ -402,6 +402,19 @@ pub struct SavedPlan {
     made_for: MadeFor,
 }
 
+impl SavedPlan {
+    /// Removes the plan's files: they hold secrets in clear.
+    pub fn discard(self) {
+        for file in [&self.file, &self.json] {
+            if let Err(error) = std::fs::remove_file(file)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(workspace = %self.made_for.workspace, %error, "{} cannot be removed", file.display());
+            }
+        }
+    }
+}
+
 /// What a plan belongs to; it is applied to nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct MadeFor {

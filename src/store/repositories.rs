@@ -285,9 +285,29 @@ impl Store {
                 params![repo.as_str(), key, to_json(view)],
             )?;
             for workspace in &view.workspaces {
+                // What is first seen in the force-pushed head itself waits like the rest of it.
+                tx.execute(
+                    "INSERT OR IGNORE INTO workspaces (repo, name, rewound, rewound_seq) \
+                     SELECT repo, ?2, rewound, rewound_seq FROM repositories WHERE repo = ?1 AND rewound_seq = \
+                     (SELECT MAX(seq) FROM base_log WHERE repo = ?1)",
+                    params![repo.as_str(), workspace.name.as_str()],
+                )?;
                 tx.execute(
                     "INSERT OR IGNORE INTO workspaces (repo, name) VALUES (?1, ?2)",
                     params![repo.as_str(), workspace.name.as_str()],
+                )?;
+                // Where none of its files changed, a workspace is at this commit without an apply, and
+                // what was merged on the way there is over.
+                tx.execute(
+                    "UPDATE workspaces SET applied = ?3, applied_tree = ?4, rewound = NULL \
+                     WHERE repo = ?1 AND name = ?2 AND unsettled = 0 AND applied_inputs = ?5",
+                    params![
+                        repo.as_str(),
+                        workspace.name.as_str(),
+                        view.commit.as_str(),
+                        view.tree.as_str(),
+                        workspace.inputs
+                    ],
                 )?;
             }
             Ok(())
@@ -460,10 +480,15 @@ fn extend_base_log(
                 look.base.as_ref().map_or("its head", CommitSha::short),
                 from.short()
             );
-            tx.execute(
-                "UPDATE workspaces SET rewound = ?2 WHERE repo = ?1",
-                params![repo.as_str(), reason],
-            )?;
+            for table in ["repositories", "workspaces"] {
+                tx.execute(
+                    &format!(
+                        "UPDATE {table} SET rewound = ?2, rewound_seq = \
+                         1 + (SELECT COALESCE(MAX(seq), 0) FROM base_log WHERE repo = ?1) WHERE repo = ?1"
+                    ),
+                    params![repo.as_str(), reason],
+                )?;
+            }
             &head
         }
     };

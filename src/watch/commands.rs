@@ -133,9 +133,8 @@ pub(super) async fn carry_out(fleet: &Fleet, tracked: &Tracked) -> Result<(), Wa
         match command.state {
             CommandState::New => {
                 if let Err(error) = answer(fleet, tracked, &command).await {
-                    // It stays new, and is tried again with the next look.
-                    warn!(repo = %repo, command = command.id, "Carrying out `{}` failed: {}", command.what.line, chain(&error));
-                    return Err(error);
+                    // It stays new, and is tried again with the next look; the others go on.
+                    warn!(repo = %repo, command = command.id, "Carrying out `{}` failed and is tried again: {}", command.what.line, chain(&error));
                 }
             }
             CommandState::Accepted => {

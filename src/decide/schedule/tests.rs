@@ -543,7 +543,7 @@ proptest! {
     #[test]
     fn what_is_due_comes_to_an_end(mut facts in any_facts()) {
         // What one look supersedes may let the next start something; then it is quiet.
-        for _ in 0..2 {
+        for _ in 0..4 {
             let actions = due(&facts, at(100));
             record(&mut facts, &actions);
         }

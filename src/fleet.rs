@@ -8,14 +8,10 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::decide::{
-    Facts, Found, MergedFacts, ProposalFacts, RunFacts, Settled, Standing, Stopping, Trust,
-    WorkspaceFacts,
-};
+use crate::decide::{Facts, MergedFacts, ProposalFacts, Settled, Standing, Trust, WorkspaceFacts};
 use crate::forge::{Forge, LookRequest, Origin};
 use crate::id::{RepoName, WorkspaceName};
 use crate::plan::FingerprintKey;
-use crate::run::{Purpose, Run, State};
 use crate::store::{ProposalRow, ProposalState, Store, StoreError};
 use crate::workspace::{Declaration, Settings};
 
@@ -141,7 +137,7 @@ impl Fleet {
         let under_way: BTreeSet<_> = runs
             .iter()
             .filter(|r| !r.state.is_end())
-            .filter_map(|r| r.what.proposal.clone())
+            .filter_map(|r| r.proposal.clone())
             .collect();
         proposals.retain(|p| p.standing == Standing::Open || under_way.contains(&p.key));
         let rows = self.store.workspaces(repo)?;
@@ -165,7 +161,7 @@ impl Fleet {
             workspaces,
             proposals,
             merged,
-            runs: runs.iter().map(run_facts).collect(),
+            runs,
         })
     }
 
@@ -212,36 +208,6 @@ pub fn proposal_facts(tracked: &Tracked, base: Option<&str>, row: ProposalRow) -
             .consideration
             .filter(|_| key.is_some() && row.considered == key),
         head: row.proposal.head,
-    }
-}
-
-fn run_facts(run: &Run) -> RunFacts {
-    RunFacts {
-        id: run.id,
-        workspace: run.what.workspace.clone(),
-        purpose: run.what.purpose,
-        proposal: run.what.proposal.clone(),
-        commit: run.what.commit.clone(),
-        inputs: run.what.inputs.clone(),
-        trigger: run.what.trigger.clone(),
-        state: run.state,
-        created_at: run.created_at,
-        changed_at: run.changed_at,
-        drift: match &run.result.plan {
-            Some(plan)
-                if run.what.purpose == Purpose::Drift
-                    && run.state == State::Planned
-                    && plan.has_drift() =>
-            {
-                Found::Yes
-            }
-            _ => Found::No,
-        },
-        stopping: if run.result.stop.is_some() {
-            Stopping::Yes
-        } else {
-            Stopping::No
-        },
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -40,6 +41,9 @@ const APPLY_GRACE: Duration = Duration::from_secs(600);
 
 /// How long a plan gets to end after it was asked to.
 const PLAN_GRACE: Duration = Duration::from_secs(20);
+
+/// How long the outside may take to be told of the last things before the end.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -299,7 +303,8 @@ impl Daemon {
         ));
         sweep_checkouts(&self.fleet, worker.places());
         let wake = Arc::new(Notify::new());
-        let tellers = self.spawn_tellers();
+        let last_call = CancelToken::new();
+        let tellers = self.spawn_tellers(&last_call);
         let watch = Arc::new(Watch::new(Arc::clone(&self.fleet)));
         let watcher = tokio::spawn(watch.run(self.fleet.config.poll_every, Arc::clone(&wake)));
         let (ended, mut endings) = mpsc::unbounded_channel();
@@ -320,7 +325,7 @@ impl Daemon {
             };
             if version.is_none() || version != told {
                 told = version;
-                tellers.values().for_each(|wake| wake.notify_one());
+                tellers.values().for_each(|teller| teller.wake.notify_one());
             }
             // What this process does wakes it by itself; what others write shows in the record.
             loop {
@@ -340,14 +345,11 @@ impl Daemon {
         }
         watcher.abort();
         self.wind_down(&mut scheduler, &mut endings).await;
-        for tracked in self.fleet.repositories.values() {
-            // What is known by now is told; what cannot be is told by the next daemon.
-            let last = tell::tell(&self.fleet, tracked);
-            if tokio::time::timeout(Duration::from_secs(10), last)
-                .await
-                .is_err()
-            {
-                warn!(repo = %tracked.repo(), "{} could not be told of everything before the end", tracked.repo());
+        // What is known by now is told; what cannot be is told by the next daemon.
+        last_call.cancel();
+        for (repo, teller) in tellers {
+            if tokio::time::timeout(LAST_WORDS, teller.task).await.is_err() {
+                warn!(repo = %repo, "{repo} could not be told of everything before the end");
             }
         }
         info!("Mainstay has ended");
@@ -392,15 +394,17 @@ impl Daemon {
         }
     }
 
-    /// One task for each repository keeps the outside in line, so that a slow forge holds up nobody else.
-    fn spawn_tellers(&self) -> HashMap<RepoName, Arc<Notify>> {
-        let mut wakes = HashMap::new();
+    /// One task for each repository keeps the outside in line, so that a slow forge holds up nobody
+    /// else and nothing is told twice at once. On `last_call` each tells once more and ends.
+    fn spawn_tellers(&self, last_call: &CancelToken) -> HashMap<RepoName, Teller> {
+        let mut tellers = HashMap::new();
         for (repo, tracked) in &self.fleet.repositories {
             let wake = Arc::new(Notify::new());
-            wakes.insert(repo.clone(), Arc::clone(&wake));
             let (fleet, tracked) = (Arc::clone(&self.fleet), Arc::clone(tracked));
-            tokio::spawn(async move {
+            let (waking, last_call) = (Arc::clone(&wake), last_call.clone());
+            let task = tokio::spawn(async move {
                 loop {
+                    let last = last_call.is_cancelled();
                     let pause = match tell::tell(&fleet, &tracked).await {
                         Ok(None) => None,
                         Ok(Some(at)) => Some((at - now()).to_std().unwrap_or_default()),
@@ -409,6 +413,9 @@ impl Daemon {
                             Some(RECORD_LOOK)
                         }
                     };
+                    if last {
+                        return;
+                    }
                     let sleep = async {
                         match pause {
                             Some(pause) => tokio::time::sleep(pause).await,
@@ -416,14 +423,22 @@ impl Daemon {
                         }
                     };
                     tokio::select! {
-                        () = wake.notified() => {}
+                        () = waking.notified() => {}
                         () = sleep => {}
+                        () = last_call.cancelled() => {}
                     }
                 }
             });
+            tellers.insert(repo.clone(), Teller { wake, task });
         }
-        wakes
+        tellers
     }
+}
+
+/// The task that tells of one repository.
+struct Teller {
+    wake: Arc<Notify>,
+    task: JoinHandle<()>,
 }
 
 /// Removes checkouts that a killed daemon left, except of runs whose Terraform may still need them.

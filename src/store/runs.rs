@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, from_json, from_text, to_json, to_text};
 use crate::clock::Timestamp;
+use crate::decide::{Found, RunFacts, Stopping};
 use crate::id::{ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::run::{Event, NewRun, Purpose, Run, RunResult, State};
 
@@ -49,6 +50,9 @@ pub struct StepRow {
 }
 
 const COLUMNS: &str = "id, what, state, result, created_at, changed_at, owner";
+
+/// The columns of a run without what came out of it, which may be large.
+const FACTS: &str = "id, what, state, created_at, changed_at, stopping, drift";
 
 impl Store {
     /// Records a new run, queued.
@@ -160,17 +164,11 @@ impl Store {
                 result.ended_by = Some(by.clone());
             }
             tx.execute(
-                "UPDATE runs SET state = ?2, result = ?3, changed_at = ?4, \
-                 owner = CASE WHEN ?6 THEN COALESCE(?5, owner) ELSE NULL END WHERE id = ?1",
-                params![
-                    id.0,
-                    to_text(&state),
-                    to_json(&result),
-                    at,
-                    owner,
-                    state.is_active()
-                ],
+                "UPDATE runs SET state = ?2, changed_at = ?3, \
+                 owner = CASE WHEN ?5 THEN COALESCE(?4, owner) ELSE NULL END WHERE id = ?1",
+                params![id.0, to_text(&state), at, owner, state.is_active()],
             )?;
+            set_result(tx, id, &run.what, &result)?;
             add_event(tx, id, event, at)?;
             settle(tx, &run.what, event, at)?;
             Ok(RunUpdate::Now(state))
@@ -206,11 +204,7 @@ impl Store {
             let (run, _) = read(tx, id)?;
             let mut result = run.result;
             change(&mut result);
-            tx.execute(
-                "UPDATE runs SET result = ?2 WHERE id = ?1",
-                params![id.0, to_json(&result)],
-            )?;
-            Ok(())
+            set_result(tx, id, &run.what, &result)
         })
     }
 
@@ -248,20 +242,67 @@ impl Store {
         Ok(rows.into_iter().map(|(run, _)| run).collect())
     }
 
+    /// What is known of runs without what came out of them, oldest first: the newest `limit`
+    /// that `filter` lets through.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn run_facts(&self, filter: &RunFilter) -> Result<Vec<RunFacts>, StoreError> {
+        let mut facts = self.filtered(FACTS, filter, run_fact)?;
+        facts.reverse();
+        Ok(facts)
+    }
+
+    /// The latest run that looked for drift and made a plan, of each workspace.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn drift_found(&self, repo: &RepoName) -> Result<Vec<Run>, StoreError> {
+        let rows = self.select(
+            "id IN (SELECT MAX(id) FROM runs WHERE repo = ?1 AND purpose = 'drift' AND state = 'planned' \
+             GROUP BY workspace) ORDER BY workspace",
+            &[&repo.as_str()],
+        )?;
+        Ok(rows.into_iter().map(|(run, _)| run).collect())
+    }
+
+    /// The latest merge run of each workspace.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn latest_merges(&self, repo: &RepoName) -> Result<Vec<Run>, StoreError> {
+        let rows = self.select(
+            "id IN (SELECT MAX(id) FROM runs WHERE repo = ?1 AND purpose = 'merge' GROUP BY workspace) \
+             ORDER BY workspace",
+            &[&repo.as_str()],
+        )?;
+        Ok(rows.into_iter().map(|(run, _)| run).collect())
+    }
+
     /// What a decision about a repository reads: every run that has not ended, and for each
     /// workspace, purpose and proposal the latest; oldest first.
     ///
     /// # Errors
     ///
     /// Where the record cannot be read.
-    pub fn deciding_runs(&self, repo: &RepoName) -> Result<Vec<Run>, StoreError> {
-        let rows = self.select(
-            "repo = ?1 AND (state IN ('queued', 'held', 'preparing', 'planning', 'applying') \
+    pub fn deciding_runs(&self, repo: &RepoName) -> Result<Vec<RunFacts>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {FACTS} FROM runs WHERE repo = ?1 AND \
+             (state IN ('queued', 'held', 'preparing', 'planning', 'applying') \
              OR id IN (SELECT MAX(id) FROM runs WHERE repo = ?1 \
-                       GROUP BY workspace, purpose, CASE purpose WHEN 'propose' THEN proposal END)) ORDER BY id",
-            &[&repo.as_str()],
-        )?;
-        Ok(rows.into_iter().map(|(run, _)| run).collect())
+                       GROUP BY purpose, workspace, CASE purpose WHEN 'propose' THEN proposal END)) \
+             ORDER BY id"
+        ))?;
+        let mut rows = statement.query([repo.as_str()])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(run_fact(row)?);
+        }
+        Ok(all)
     }
 
     /// Runs, newest first.
@@ -270,6 +311,15 @@ impl Store {
     ///
     /// Where the record cannot be read.
     pub fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        self.filtered(COLUMNS, filter, |row| run(row).map(|(run, _)| run))
+    }
+
+    fn filtered<T>(
+        &self,
+        columns: &str,
+        filter: &RunFilter,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         let repo = filter.repo.as_ref().map(RepoName::as_str);
         let workspace = filter.workspace.as_ref().map(WorkspaceName::as_str);
         let proposal = filter.proposal.as_ref().map(ToString::to_string);
@@ -279,12 +329,29 @@ impl Store {
         } else {
             i64::from(filter.limit)
         };
-        let rows = self.select(
-            "(?1 IS NULL OR repo = ?1) AND (?2 IS NULL OR workspace = ?2) AND (?3 IS NULL OR proposal = ?3) \
-             AND (?4 IS NULL OR purpose = ?4) ORDER BY id DESC LIMIT ?5",
-            &[&repo, &workspace, &proposal, &purpose, &limit],
-        )?;
-        Ok(rows.into_iter().map(|(run, _)| run).collect())
+        // Only what is asked for stands in the condition: `?1 IS NULL OR …` would use no index.
+        let mut conditions = vec!["?5 = ?5"];
+        for (given, condition) in [
+            (repo.is_some(), "repo = ?1"),
+            (workspace.is_some(), "workspace = ?2"),
+            (proposal.is_some(), "proposal = ?3"),
+            (purpose.is_some(), "purpose = ?4"),
+        ] {
+            if given {
+                conditions.push(condition);
+            }
+        }
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {columns} FROM runs WHERE {} ORDER BY id DESC LIMIT ?5",
+            conditions.join(" AND ")
+        ))?;
+        let mut rows = statement.query(params![repo, workspace, proposal, purpose, limit])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(read(row)?);
+        }
+        Ok(all)
     }
 
     fn select(
@@ -457,6 +524,49 @@ fn settle(
         _ => {}
     }
     Ok(())
+}
+
+/// Writes what came out of a run, and beside it what decisions read without it.
+fn set_result(
+    tx: &Transaction<'_>,
+    id: RunId,
+    what: &NewRun,
+    result: &RunResult,
+) -> Result<(), StoreError> {
+    let drift = what.purpose == Purpose::Drift
+        && result
+            .plan
+            .as_ref()
+            .is_some_and(crate::plan::Plan::has_drift);
+    tx.execute(
+        "UPDATE runs SET result = ?2, stopping = ?3, drift = ?4 WHERE id = ?1",
+        params![id.0, to_json(result), result.stop.is_some(), drift],
+    )?;
+    Ok(())
+}
+
+fn run_fact(row: &Row<'_>) -> Result<RunFacts, StoreError> {
+    let what: NewRun = from_json("run", &row.get::<_, String>(1)?)?;
+    let state: State = from_text("run state", &row.get::<_, String>(2)?)?;
+    let found = row.get::<_, bool>(6)? && state == State::Planned;
+    Ok(RunFacts {
+        id: RunId(row.get(0)?),
+        workspace: what.workspace,
+        purpose: what.purpose,
+        proposal: what.proposal,
+        commit: what.commit,
+        inputs: what.inputs,
+        trigger: what.trigger,
+        state,
+        created_at: row.get(3)?,
+        changed_at: row.get(4)?,
+        stopping: if row.get(5)? {
+            Stopping::Yes
+        } else {
+            Stopping::No
+        },
+        drift: if found { Found::Yes } else { Found::No },
+    })
 }
 
 fn read(connection: &rusqlite::Connection, id: RunId) -> Result<(Run, Option<String>), StoreError> {

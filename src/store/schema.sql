@@ -59,12 +59,16 @@ CREATE TABLE runs (
     what       TEXT NOT NULL,      -- JSON: all of the run's order
     state      TEXT NOT NULL,
     result     TEXT NOT NULL,      -- JSON: what came out so far
+    stopping   INTEGER NOT NULL DEFAULT 0, -- 1 while its worker was asked to end it and has not
+    drift      INTEGER NOT NULL DEFAULT 0, -- 1 where it found drift
     owner      TEXT,               -- the process that works on it
     created_at TEXT NOT NULL,
     changed_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX runs_of_workspace ON runs (repo, workspace, id);
 CREATE INDEX runs_of_proposal ON runs (repo, proposal, id);
+-- The latest run of each kind is found without reading what came out of the others.
+CREATE INDEX runs_of_purpose ON runs (repo, purpose, workspace, proposal, id);
 CREATE INDEX runs_open ON runs (state) WHERE state IN ('queued', 'held', 'preparing', 'planning', 'applying');
 -- One workspace never twice.
 CREATE UNIQUE INDEX one_run_at_a_time ON runs (repo, workspace)

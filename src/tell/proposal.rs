@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::TellError;
-use crate::decide::{self, Consideration, ModuleChange, Touched, Trust};
+use crate::decide::{self, Consideration, ModuleChange, RunFacts, Touched, Trust};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::id::{BranchName, ProposalKey, WorkspaceName};
 use crate::report::{
@@ -131,7 +131,7 @@ pub fn proposal_report(
                 by: command.what.author.clone(),
                 reason: reason.clone(),
             }),
-            _ if command.what.line.trim() == "mainstay help" => {
+            _ if asks_for_help(command) => {
                 help = decide::HELP
                     .iter()
                     .map(|(form, meaning)| ((*form).to_owned(), (*meaning).to_owned()))
@@ -167,6 +167,14 @@ pub fn proposal_report(
         help,
         standing,
     })
+}
+
+/// Whether a command asks to be shown the commands; they name no workspace.
+fn asks_for_help(command: &Command) -> bool {
+    matches!(
+        decide::read(&command.what.line, &[]),
+        Some(Ok(request)) if request.verb == decide::Verb::Help
+    )
 }
 
 /// What planned, as the newest plan names it.
@@ -257,13 +265,15 @@ fn newest_runs(
         limit: 500,
         ..RunFilter::default()
     };
-    let mut newest = BTreeMap::new();
-    for run in fleet.store.runs(&filter)? {
+    let mut ids = BTreeMap::new();
+    for run in fleet.store.run_facts(&filter)? {
         if run.state != State::Superseded {
-            newest.entry(run.what.workspace.clone()).or_insert(run);
+            ids.insert(run.workspace, run.id);
         }
     }
-    Ok(newest)
+    ids.into_iter()
+        .map(|(name, id)| Ok((name, fleet.store.run(id)?)))
+        .collect()
 }
 
 fn progress(touch: &Touched, trust: Trust, run: Option<&Run>) -> Progress {
@@ -338,25 +348,24 @@ fn after_merge_of(
         ..RunFilter::default()
     };
     let mut since = Vec::new();
-    for run in fleet.store.runs(&filter)? {
+    for run in fleet.store.run_facts(&filter)? {
         if fleet
             .store
-            .base_position(repo, &run.what.commit)?
+            .base_position(repo, &run.commit)?
             .is_some_and(|at| at >= position)
         {
             since.push(run);
         }
     }
-    since.reverse();
     Ok(Some(match telling_run(&since) {
-        Some(run) => after_merge(run),
+        Some(run) => after_merge(&fleet.store.run(run.id)?),
         None => AfterMerge::Waiting,
     }))
 }
 
 /// The run that tells what became of a merge: its first that was not superseded, or a repetition
 /// of that, or a later one that brought the workspace further.
-fn telling_run(since: &[Run]) -> Option<&Run> {
+fn telling_run(since: &[RunFacts]) -> Option<&RunFacts> {
     let first = since.iter().find(|r| r.state != State::Superseded);
     let Some(first) = first else {
         return since.last();
@@ -364,7 +373,7 @@ fn telling_run(since: &[Run]) -> Option<&Run> {
     let newest = since
         .iter()
         .rev()
-        .find(|r| r.what.inputs == first.what.inputs && r.state != State::Superseded)
+        .find(|r| r.inputs == first.inputs && r.state != State::Superseded)
         .unwrap_or(first);
     if matches!(
         newest.state,
@@ -416,27 +425,24 @@ pub(super) fn after_merge(run: &Run) -> AfterMerge {
 mod tests {
     use super::*;
     use crate::clock::now;
+    use crate::decide::{Found, Stopping};
     use crate::id::RunId;
-    use crate::run::{NewRun, RunResult, Trigger};
+    use crate::run::Trigger;
 
-    fn run(id: i64, inputs: &str, state: State) -> Run {
-        Run {
+    fn run(id: i64, inputs: &str, state: State) -> RunFacts {
+        RunFacts {
             id: RunId(id),
-            what: NewRun {
-                repo: "acme/infra".parse().unwrap(),
-                workspace: "network".parse().unwrap(),
-                purpose: Purpose::Merge,
-                proposal: None,
-                commit: "a".repeat(40).parse().unwrap(),
-                base: None,
-                tree: "0".repeat(40).parse().unwrap(),
-                inputs: inputs.to_owned(),
-                trigger: Trigger::Commit,
-            },
+            workspace: "network".parse().unwrap(),
+            purpose: Purpose::Merge,
+            proposal: None,
+            commit: "a".repeat(40).parse().unwrap(),
+            inputs: inputs.to_owned(),
+            trigger: Trigger::Commit,
             state,
             created_at: now(),
             changed_at: now(),
-            result: RunResult::default(),
+            stopping: Stopping::No,
+            drift: Found::No,
         }
     }
 

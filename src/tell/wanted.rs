@@ -1,10 +1,10 @@
 //! What the outside shall show, from the record alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::proposal::{self, Standing};
 use super::{TellError, Wanted};
-use crate::decide::Consideration;
+use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked};
 use crate::forge::{Issue, Reaction, STATUS_DESCRIPTION_LIMIT, Status, StatusState};
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
@@ -52,7 +52,11 @@ fn reactions(
             CommandState::Done => {
                 let mut failed = false;
                 for run in &command.runs {
-                    failed |= fleet.store.run(*run)?.state == State::Failed;
+                    // What was let go and waits again was not done either: the comment says why.
+                    failed |= matches!(
+                        fleet.store.run(*run)?.state,
+                        State::Failed | State::Held | State::Interrupted
+                    );
                 }
                 vec![
                     Reaction::Eyes,
@@ -151,10 +155,11 @@ fn light(light: Light) -> StatusState {
 
 /// How a run of a commit came out, as the commit's status counts it.
 enum Outcome<'r> {
-    Applied(&'r Run),
+    Applied(&'r RunFacts),
     Held,
     Bad,
     UnderWay,
+    PassedOver,
 }
 
 fn apply_statuses(
@@ -169,13 +174,12 @@ fn apply_statuses(
         limit: 2_000,
         ..RunFilter::default()
     };
-    let mut runs = fleet.store.runs(&filter)?;
-    runs.reverse();
+    let runs = fleet.store.run_facts(&filter)?;
     for commit in commits {
         let names: BTreeSet<&WorkspaceName> = runs
             .iter()
-            .filter(|r| r.what.commit == commit)
-            .map(|r| &r.what.workspace)
+            .filter(|r| r.commit == commit)
+            .map(|r| &r.workspace)
             .collect();
         if names.is_empty() {
             continue;
@@ -199,17 +203,19 @@ fn apply_statuses(
 }
 
 /// How the newest run of a workspace at a commit came out; one that was superseded counts as what took its place.
-fn outcome<'r>(runs: &'r [Run], commit: &CommitSha, name: &WorkspaceName) -> Outcome<'r> {
-    let of_workspace: Vec<&Run> = runs.iter().filter(|r| &r.what.workspace == name).collect();
-    let Some(at) = of_workspace.iter().rposition(|r| &r.what.commit == commit) else {
+fn outcome<'r>(runs: &'r [RunFacts], commit: &CommitSha, name: &WorkspaceName) -> Outcome<'r> {
+    let of_workspace: Vec<&RunFacts> = runs.iter().filter(|r| &r.workspace == name).collect();
+    let Some(at) = of_workspace.iter().rposition(|r| &r.commit == commit) else {
         return Outcome::UnderWay;
     };
     let follows = of_workspace[at..]
         .iter()
         .find(|r| !matches!(r.state, State::Superseded | State::Interrupted));
-    match follows {
-        None => Outcome::UnderWay,
-        Some(run) => match run.state {
+    match (follows, of_workspace.last()) {
+        // What is applied already took its place: a revert, before it was let go.
+        (None, Some(last)) if last.state == State::Superseded => Outcome::PassedOver,
+        (None, _) => Outcome::UnderWay,
+        (Some(run), _) => match run.state {
             State::Applied => Outcome::Applied(run),
             State::Held => Outcome::Held,
             State::Failed | State::Cancelled => Outcome::Bad,
@@ -247,11 +253,16 @@ fn summed_up(
             format!("held, a person must agree: {held}"),
         );
     }
+    let passed_over = named(|o| matches!(o, Outcome::PassedOver));
+    if !passed_over.is_empty() {
+        let text = format!("superseded before it was applied: {passed_over}");
+        return (StatusState::Failure, text);
+    }
     let applied = named(|o| matches!(o, Outcome::Applied(_)));
     let with: BTreeSet<&str> = outcomes
         .iter()
         .filter_map(|o| match o {
-            Outcome::Applied(run) if &run.what.commit != commit => Some(run.what.commit.short()),
+            Outcome::Applied(run) if &run.commit != commit => Some(run.commit.short()),
             _ => None,
         })
         .collect();
@@ -269,20 +280,9 @@ fn drift_issues(
     tracked: &Tracked,
     all: &mut Vec<(String, Wanted)>,
 ) -> Result<(), TellError> {
-    let filter = RunFilter {
-        repo: Some(tracked.repo().clone()),
-        purpose: Some(Purpose::Drift),
-        limit: 2_000,
-        ..RunFilter::default()
-    };
-    let mut newest: BTreeMap<WorkspaceName, Run> = BTreeMap::new();
-    for run in fleet.store.runs(&filter)? {
-        // A look that failed says nothing of the world: what was found before stands.
-        if run.state == State::Planned {
-            newest.entry(run.what.workspace.clone()).or_insert(run);
-        }
-    }
-    for (name, run) in newest {
+    // A look that failed says nothing of the world: what was found before stands.
+    for run in fleet.store.drift_found(tracked.repo())? {
+        let name = run.what.workspace.clone();
         let target = format!("issue drift {name}");
         let Some(report) = drift_report(tracked, &run) else {
             continue;
@@ -320,12 +320,8 @@ fn hold_issues(
     tracked: &Tracked,
     all: &mut Vec<(String, Wanted)>,
 ) -> Result<(), TellError> {
-    let runs = fleet.store.deciding_runs(tracked.repo())?;
-    let mut newest: BTreeMap<&WorkspaceName, &Run> = BTreeMap::new();
-    for run in runs.iter().filter(|r| r.what.purpose == Purpose::Merge) {
-        newest.insert(&run.what.workspace, run);
-    }
-    for (name, run) in newest {
+    for run in fleet.store.latest_merges(tracked.repo())? {
+        let name = &run.what.workspace;
         let target = format!("issue hold {name}");
         // What has a pull request is told there.
         let waits = run.what.proposal.is_none() && matches!(run.state, State::Held | State::Failed);
@@ -339,7 +335,7 @@ fn hold_issues(
             environment: tracked.settings(name).and_then(|s| s.environment.clone()),
             commit: run.what.commit.clone(),
             branch: tracked.declaration.branch.clone(),
-            outcome: proposal::after_merge(run),
+            outcome: proposal::after_merge(&run),
             warnings: run.result.warnings.clone(),
         };
         let issue = Issue {
@@ -366,31 +362,28 @@ fn short(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::clock::now;
+    use crate::decide::{Found, Stopping};
     use crate::id::RunId;
-    use crate::run::{NewRun, RunResult, Trigger};
+    use crate::run::Trigger;
 
-    fn run(id: i64, commit: char, state: State) -> Run {
-        Run {
+    fn run(id: i64, commit: char, state: State) -> RunFacts {
+        RunFacts {
             id: RunId(id),
-            what: NewRun {
-                repo: "acme/infra".parse().unwrap(),
-                workspace: "network".parse().unwrap(),
-                purpose: Purpose::Merge,
-                proposal: None,
-                commit: commit.to_string().repeat(40).parse().unwrap(),
-                base: None,
-                tree: "0".repeat(40).parse().unwrap(),
-                inputs: String::new(),
-                trigger: Trigger::Commit,
-            },
+            workspace: "network".parse().unwrap(),
+            purpose: Purpose::Merge,
+            proposal: None,
+            commit: commit.to_string().repeat(40).parse().unwrap(),
+            inputs: String::new(),
+            trigger: Trigger::Commit,
             state,
             created_at: now(),
             changed_at: now(),
-            result: RunResult::default(),
+            stopping: Stopping::No,
+            drift: Found::No,
         }
     }
 
-    fn status(runs: &[Run], commit: char) -> (StatusState, String) {
+    fn status(runs: &[RunFacts], commit: char) -> (StatusState, String) {
         let commit: CommitSha = commit.to_string().repeat(40).parse().unwrap();
         let name: WorkspaceName = "network".parse().unwrap();
         let names = BTreeSet::from([&name]);
@@ -410,6 +403,12 @@ mod tests {
             (state, text.as_str()),
             (StatusState::Success, "applied with bbbbbbb: network")
         );
+    }
+
+    #[test]
+    fn a_commit_that_was_reverted_before_it_was_let_go_waits_for_nothing() {
+        let (state, _) = status(&[run(1, 'a', State::Superseded)], 'a');
+        assert_eq!(state, StatusState::Failure);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::store::{Command, CommandState, NewCommand, StoreError, Telling};
 /// merged proposal or on an issue of ours.
 pub(super) fn may_come_unseen(fleet: &Fleet, repo: &RepoName) -> Result<bool, StoreError> {
     let waits = fleet.store.deciding_runs(repo)?.iter().any(|run| {
-        run.what.purpose == Purpose::Merge
+        run.purpose == Purpose::Merge
             && matches!(
                 run.state,
                 State::Held | State::Failed | State::Cancelled | State::Queued | State::Applying

@@ -182,6 +182,9 @@ impl Worker {
             .plan_and_apply(&mut ready, &observer, cancel)
             .await
             .map_err(failed)?;
+        if !matches!(outcome, Outcome::LeftRunning) {
+            self.discard_plans(id);
+        }
         let state = self.record(id, outcome).map_err(failed)?;
         let duration_ms = began.elapsed().as_millis();
         info!(run.id = %id, state = %state, duration_ms, "Run {id} is {state}: {label}");
@@ -207,6 +210,15 @@ impl Worker {
                     result.failure = Some(*failure);
                     result.applied = parts;
                 })
+            }
+        }
+    }
+
+    /// Removes the plans of a run that needs them no more: they hold secrets in clear.
+    fn discard_plans(&self, id: RunId) {
+        for attempt in self.places.attempts(id) {
+            if let Err(error) = engine::discard_plan(&attempt) {
+                warn!(run.id = %id, "The plan in {} cannot be removed: {error}", attempt.display());
             }
         }
     }

@@ -82,6 +82,7 @@ impl Worker {
                 }
             }
         }
+        self.discard_plans(id);
         let run = store.run(id)?;
         if let (Event::StepFailed { .. } | Event::WorkerLost, Some(wish)) =
             (&event, run.result.stop.clone())

@@ -1,8 +1,7 @@
 //! The base branch that is force-pushed or deleted, and repositories beside each other.
 
 use crate::github::repository::Repository;
-use crate::github::world::Role;
-use crate::scenario::{BOT, Scenario, declaration, one_file, workspace};
+use crate::scenario::{Scenario, one_file};
 use crate::stage::{NETWORK, short, subnet};
 
 /// A scenario whose main was at 10.0.0.0/16 and was force-pushed back to 10.0.0.0/24; the
@@ -17,10 +16,11 @@ async fn force_pushed() -> (Scenario, String) {
         &[(NETWORK, &subnet("10.0.0.0/8"))],
         "Another history",
     );
-    s.newest_is("merge", "network", "held").await;
-    let said = s.status_is(&rewritten, "mainstay/apply", "pending").await;
-    assert!(said.contains("held"), "{said}");
+    s.run_is("merge", "network", "held").await;
     s.settles().await;
+    let (state, said) = s.status(&rewritten, "mainstay/apply").unwrap();
+    assert_eq!(state, "pending");
+    assert!(said.contains("held"), "{said}");
     assert_eq!(s.in_world("subnet.txt").as_deref(), Some("10.0.0.0/16"));
     let held = s.status_of("acme/infra")["workspaces"][0]["hold"].to_string();
     assert!(held.contains("force-pushed"), "{held}");
@@ -93,12 +93,8 @@ async fn a_base_branch_that_is_deleted_is_said_and_comes_back_when_it_is_pushed_
 /// A scenario with a second repository beside the first, both applied.
 async fn two_repositories() -> (Scenario, Repository) {
     let mut s = Scenario::new().await;
-    let apps = s.hub.create_repository("acme/apps");
-    apps.grant(BOT, Role::Write);
-    apps.grant("alice", Role::Write);
-    // The same name, in another repository.
-    let declared = declaration("acme/apps", &workspace("network", ""));
-    s.declare("apps.toml", &declared);
+    // Its workspace has the same name as the other's.
+    let apps = s.another("acme/apps");
     let files = [(NETWORK, &*one_file("shop", "open"))];
     let commit = apps.commit("main", &files, "The shop");
     s.applied(&[(NETWORK, &subnet("10.0.0.0/24"))]).await;

@@ -1,23 +1,23 @@
 //! Pull requests that are closed, reopened, retargeted, or lose their branch.
 
-use crate::scenario::Scenario;
-use crate::stage::{NETWORK, module, resource, subnet};
+use crate::scenario::{Scenario, root};
+use crate::stage::{NETWORK, resource, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_ends_the_plan_that_is_under_way_and_nothing_is_posted() {
     let mut s = Scenario::new().await;
     s.set("LOCALFS_HONOUR_STOP", "1");
     s.applied(&[(NETWORK, &subnet("10.0.0.0/24"))]).await;
-    let slow = module(&[&resource(
+    let slow = root(&[&resource(
         "subnet",
         "\"10.0.0.0/20\"",
         "delay_plan_ms = 600000",
     )]);
     let (pull, _) = s.opens("wider", &[(NETWORK, &slow)]);
-    s.newest_is("propose", "network", "planning").await;
+    s.run_is("propose", "network", "planning").await;
 
     s.repo.close(pull, "alice");
-    s.newest_is("propose", "network", "superseded").await;
+    s.run_is("propose", "network", "superseded").await;
     let written = s.written();
     s.settles().await;
     assert_eq!(s.comment(pull), None);
@@ -96,7 +96,7 @@ async fn nothing_is_said_of_a_pull_request_for_another_branch_until_it_is_for_ou
     let written = s.written();
     s.settles().await;
     assert_eq!(s.written(), written);
-    assert!(s.runs_of("propose", "network").is_empty());
+    assert!(s.runs_for("propose", "network").is_empty());
 
     s.repo.retarget(pull, "main");
     let comment = s.planned(pull, &head).await;

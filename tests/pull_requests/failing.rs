@@ -1,7 +1,7 @@
 //! Pull requests that cannot be planned: the comment says where, and never a count.
 
-use crate::scenario::Scenario;
-use crate::stage::{NETWORK, module, resource, subnet};
+use crate::scenario::{Scenario, root};
+use crate::stage::{NETWORK, resource, subnet};
 
 impl Scenario {
     /// Waits until the plan of a head is said to have failed, with no count anywhere.
@@ -47,7 +47,7 @@ async fn configuration_that_does_not_parse_is_said_with_its_line_and_the_fix_is_
 async fn a_variable_that_is_refused_is_said_with_its_line_and_the_fix_is_planned() {
     let checked = "variable \"size\" {\n  default = 40\n  validation {\n    condition     = var.size <= 32\n    error_message = \"No such size.\"\n  }\n}\n";
     let file = resource("subnet", "\"10.0.0.0/${var.size}\"", "");
-    let comment = broken_and_fixed(&[(NETWORK, &module(&[checked, &file]))]).await;
+    let comment = broken_and_fixed(&[(NETWORK, &root(&[checked, &file]))]).await;
     assert!(comment.contains("main.tf:7"), "{comment}");
     assert!(comment.contains("No such size."), "{comment}");
 }
@@ -56,7 +56,7 @@ async fn a_variable_that_is_refused_is_said_with_its_line_and_the_fix_is_planned
 async fn a_plan_that_its_provider_fails_is_said_with_its_line_and_the_fix_is_planned() {
     let failing = resource("subnet", "\"10.0.0.0/20\"", "fail = \"plan\"");
     let other = resource("other", "\"other\"", "");
-    let comment = broken_and_fixed(&[(NETWORK, &module(&[&other, &failing]))]).await;
+    let comment = broken_and_fixed(&[(NETWORK, &root(&[&other, &failing]))]).await;
     assert!(comment.contains("Injected failure"), "{comment}");
     assert!(comment.contains("main.tf:13"), "{comment}");
 }

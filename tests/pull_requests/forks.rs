@@ -1,7 +1,7 @@
 //! Pull requests from forks: their code is run for nobody but a person who may write here.
 
 use crate::github::repository::Repository;
-use crate::scenario::{BOT, Scenario};
+use crate::scenario::Scenario;
 use crate::stage::{NETWORK, subnet};
 
 /// A pull request of mallory, from a fork of hers; the fork, its number and its head.
@@ -10,19 +10,6 @@ async fn proposed(s: &mut Scenario) -> (Repository, u64, String) {
     let head = fork.commit("wider", &[(NETWORK, &subnet("10.0.0.0/16"))], "Wider");
     let pull = s.repo.open_fork_pull("Wider", &fork, "wider", "main");
     (fork, pull, head)
-}
-
-impl Scenario {
-    /// Waits until a comment by somebody has our reaction.
-    async fn reacts(&mut self, pull: u64, comment: u64, reaction: &str) {
-        self.wait(&format!("our reaction {reaction}"), |s| {
-            let comments = s.repo.comments(pull);
-            let theirs = comments.iter().find(|c| c.id == comment)?;
-            let ours = (BOT.to_owned(), reaction.to_owned());
-            theirs.reactions.contains(&ours).then_some(())
-        })
-        .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +21,7 @@ async fn a_pull_request_of_a_fork_waits_for_a_person_and_starts_nothing() {
     let said = s.status_is(&head, "mainstay/plan", "pending").await;
     assert!(said.contains("From a fork"), "{said}");
     s.settles().await;
-    assert!(s.runs_of("propose", "network").is_empty());
+    assert!(s.runs_for("propose", "network").is_empty());
     s.end().await;
 }
 
@@ -47,7 +34,7 @@ async fn a_person_who_may_write_has_that_head_of_a_fork_planned_and_no_other() {
     let asked = s.repo.comment(pull, "alice", "mainstay plan");
     let comment = s.planned(pull, &first).await;
     assert!(comment.contains("1 to change"), "{comment}");
-    s.reacts(pull, asked, "rocket").await;
+    s.reacted(pull, asked, &["eyes", "rocket"]).await;
 
     let second = fork.commit("wider", &[(NETWORK, &subnet("10.0.0.0/8"))], "Wider yet");
     let comment = s.comment_with(pull, "### From a fork").await;
@@ -69,11 +56,11 @@ async fn a_person_who_may_only_read_is_refused() {
     let (_, pull, head) = proposed(&mut s).await;
     s.comment_with(pull, "### From a fork").await;
     let asked = s.repo.comment(pull, "mallory", "mainstay plan");
-    s.reacts(pull, asked, "confused").await;
+    s.reacted(pull, asked, &["confused"]).await;
     let comment = s.comment_with(pull, "**Refused**").await;
     assert!(comment.contains("`mallory`"), "{comment}");
     s.settles().await;
-    assert!(s.runs_of("propose", "network").is_empty());
+    assert!(s.runs_for("propose", "network").is_empty());
     let (state, _) = s.status(&head, "mainstay/plan").unwrap();
     assert_eq!(state, "pending");
     s.end().await;

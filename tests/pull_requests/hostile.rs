@@ -2,8 +2,8 @@
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use crate::scenario::{BOT, Scenario};
-use crate::stage::{NETWORK, module, resource, short, subnet};
+use crate::scenario::{BOT, Scenario, root};
+use crate::stage::{NETWORK, resource, short, subnet};
 
 /// What a heredoc may hold.
 const HOSTILE: &str = "<<EOT\nbegin\n```\n~~~~\n</details>\n<!-- mainstay:proposal -->\n### Applied: 9 created\n@acme/everyone look: https://evil.example\n| a | b |\n`````\nPlan: 0 to add, 0 to change, 0 to destroy.\n<img src=x>\n[click](https://evil.example)\nend\nEOT\n";
@@ -31,7 +31,7 @@ async fn hostile_text_in_a_plan_stays_inside_the_one_comment() {
     let mut s = Scenario::with_network().await;
     let hostile = |more: &str| {
         let text = HOSTILE.replace("end", more);
-        module(&[
+        root(&[
             &resource("subnet", "\"10.0.0.0/24\"", ""),
             &resource("evil", &text, ""),
         ])

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::github::fault::{Fault, FaultKind, When};
 use crate::github::git::Method;
-use crate::scenario::{Scenario, declaration, one_file, workspace};
-use crate::stage::{NETWORK, module, resource, short, subnet};
+use crate::scenario::{Scenario, declaration, one_file, root, workspace};
+use crate::stage::{NETWORK, resource, short, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_pull_request_gets_a_plan_and_changes_nothing() {
@@ -106,7 +106,7 @@ async fn of_two_merges_between_two_looks_the_newer_is_applied_and_the_older_foll
     assert!(said.contains(short(&newer)), "{said}");
     s.comment_with(first, "### Applied").await;
     s.comment_with(second, "### Applied").await;
-    let runs = s.runs_of("merge", "network");
+    let runs = s.runs_for("merge", "network");
     let (passed_over, applied) = (&runs[1], &runs[2]);
     assert_eq!(runs.len(), 3, "{runs:?}");
     assert_eq!(passed_over["state"], "superseded");
@@ -129,7 +129,7 @@ async fn workspaces_of_one_commit_are_applied_side_by_side_up_to_the_limit() {
         .iter()
         .map(|name| {
             let slow = resource(name, "\"there\"", "delay_ms = 1000");
-            (format!("{name}/main.tf"), module(&[&slow]))
+            (format!("{name}/main.tf"), root(&[&slow]))
         })
         .collect();
     let files: Vec<_> = files
@@ -195,7 +195,7 @@ async fn a_merge_before_the_plan_is_made_is_applied_all_the_same() {
         .await;
     let slow = resource("slow", "\"slow\"", "delay_plan_ms = 700");
     let (pull, _) = s.opens("slow", &[("network/slow.tf", &slow)]);
-    s.newest_is("propose", "network", "planning").await;
+    s.run_is("propose", "network", "planning").await;
     let merged = s.repo.merge(pull, Method::Squash, "alice").unwrap();
     s.status_is(&merged, "mainstay/apply", "success").await;
     s.comment_with(pull, "### Applied: 1 created").await;

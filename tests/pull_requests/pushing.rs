@@ -1,7 +1,7 @@
 //! Pushes to a pull request, force-pushes, and conflicts.
 
-use crate::scenario::Scenario;
-use crate::stage::{NETWORK, module, resource, short, subnet};
+use crate::scenario::{Scenario, root};
+use crate::stage::{NETWORK, resource, short, subnet};
 
 /// No test waits as long as this plan takes.
 const ENDLESS: &str = "delay_plan_ms = 600000";
@@ -30,16 +30,16 @@ async fn a_newer_push_supersedes_a_plan_that_is_under_way() {
     let mut s = Scenario::new().await;
     s.set("LOCALFS_HONOUR_STOP", "1");
     s.applied(&[(NETWORK, &subnet("10.0.0.0/24"))]).await;
-    let slow = module(&[&resource("subnet", "\"10.0.0.0/20\"", ENDLESS)]);
+    let slow = root(&[&resource("subnet", "\"10.0.0.0/20\"", ENDLESS)]);
     let (pull, first) = s.opens("wider", &[(NETWORK, &slow)]);
-    s.newest_is("propose", "network", "planning").await;
+    s.run_is("propose", "network", "planning").await;
 
     let second = s
         .repo
         .commit("wider", &[(NETWORK, &subnet("10.0.0.0/16"))], "Wider");
     let comment = s.planned(pull, &second).await;
     assert!(comment.contains("10.0.0.0/16"), "{comment}");
-    let runs = s.runs_of("propose", "network");
+    let runs = s.runs_for("propose", "network");
     assert_eq!(runs.len(), 2, "{runs:?}");
     assert_eq!(runs[0]["state"], "superseded");
     assert_eq!(runs[0]["commit"], first.as_str());
@@ -113,7 +113,7 @@ async fn a_pull_request_that_conflicts_from_its_start_gets_a_comment_too() {
     let comment = s.comment_with(pull, "### Conflicts with `main`").await;
     assert!(comment.contains("- `network/main.tf`"), "{comment}");
     s.status_is(&head, "mainstay/plan", "failure").await;
-    assert!(s.runs_of("propose", "network").is_empty());
+    assert!(s.runs_for("propose", "network").is_empty());
     s.end().await;
 }
 

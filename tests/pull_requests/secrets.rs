@@ -6,8 +6,8 @@ use base64::Engine as _;
 
 use crate::github::git::Method;
 use crate::github::log::Effect;
-use crate::scenario::{Scenario, declaration, workspace};
-use crate::stage::{NETWORK, module, resource};
+use crate::scenario::{Scenario, declaration, root, workspace};
+use crate::stage::{NETWORK, resource};
 
 /// A value that an attribute is marked with as sensitive.
 const ATTRIBUTE: &str = "open-sesame-4711";
@@ -44,7 +44,7 @@ fn secret_in(text: &[u8]) -> Option<String> {
 
 /// A root module that does what it can to show its secrets.
 fn talkative(size: &str) -> String {
-    module(&[
+    root(&[
         "variable \"password\" {\n  type = string\n}\n",
         // Not marked as sensitive: that it was injected is all that tells.
         "output \"password\" {\n  value = var.password\n}\n",

@@ -12,18 +12,6 @@ pub(crate) fn subnet(content: &str) -> String {
     one_file("subnet", content)
 }
 
-/// A root module out of these blocks.
-pub(crate) fn module(blocks: &[&str]) -> String {
-    let requirement = format!(
-        "terraform {{\n  required_providers {{\n    localfs = {{ source = \"{}\" }}\n  }}\n}}\n",
-        mainstay::provider::SOURCE
-    );
-    std::iter::once(requirement.as_str())
-        .chain(blocks.iter().copied())
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
 /// A file of the world as a resource: `content` is an expression, and `more` are attributes.
 pub(crate) fn resource(name: &str, content: &str, more: &str) -> String {
     format!(
@@ -67,28 +55,11 @@ impl Scenario {
         comments.iter().find(|c| c.author == BOT).map(|c| c.id)
     }
 
-    /// The runs of a workspace for one purpose, oldest first.
-    pub(crate) fn runs_of(&self, purpose: &str, workspace: &str) -> Vec<Value> {
-        let mut runs = self.runs();
-        runs.retain(|run| run["purpose"] == purpose && run["workspace"] == workspace);
-        runs.reverse();
-        runs
-    }
-
-    /// The states of those runs.
+    /// The states of the runs for a purpose in a workspace, oldest first.
     pub(crate) fn states_of(&self, purpose: &str, workspace: &str) -> Vec<String> {
         let state = |run: &Value| run["state"].as_str().unwrap_or_default().to_owned();
-        self.runs_of(purpose, workspace).iter().map(state).collect()
-    }
-
-    /// Waits until the newest of those runs is in a state.
-    pub(crate) async fn newest_is(&mut self, purpose: &str, workspace: &str, state: &str) {
-        let what = format!("the newest {purpose} of {workspace} being {state}");
-        self.wait(&what, |s| {
-            let states = s.states_of(purpose, workspace);
-            (states.last().map(String::as_str) == Some(state)).then_some(())
-        })
-        .await;
+        let runs = self.runs_for(purpose, workspace);
+        runs.iter().map(state).collect()
     }
 
     /// Waits until the daemon's log has a text.
@@ -102,13 +73,7 @@ impl Scenario {
     /// Waits until the daemon has looked at what is there now, and nothing of it is left to do.
     pub(crate) async fn settles(&mut self) {
         for _ in 0..2 {
-            let looks = |s: &Self| {
-                let requests = s.hub.requests();
-                requests.iter().filter(|r| r.path == "/graphql").count()
-            };
-            let before = looks(self);
-            self.wait("two more looks", |s| (looks(s) >= before + 2).then_some(()))
-                .await;
+            self.looks_pass(2).await;
             self.wait("every run to end", |s| {
                 let ended = |run: &Value| {
                     !matches!(

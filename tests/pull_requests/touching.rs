@@ -1,8 +1,8 @@
 //! Which workspaces a pull request touches, and what is done when the base moves below it.
 
 use crate::github::git::Method;
-use crate::scenario::{Scenario, declaration, one_file, workspace};
-use crate::stage::{NETWORK, module, resource, short, subnet};
+use crate::scenario::{Scenario, declaration, one_file, root, workspace};
+use crate::stage::{NETWORK, resource, short, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_that_a_pull_request_adds_is_planned_and_applied_with_its_merge() {
@@ -10,7 +10,7 @@ async fn a_workspace_that_a_pull_request_adds_is_planned_and_applied_with_its_me
     let both = workspace("network", "") + &workspace("dns", "");
     s.declare("acme.toml", &declaration("acme/infra", &both));
     s.applied(&[(NETWORK, &subnet("10.0.0.0/24"))]).await;
-    assert!(s.runs_of("merge", "dns").is_empty());
+    assert!(s.runs_for("merge", "dns").is_empty());
 
     let (pull, head) = s.opens("dns", &[("dns/main.tf", &one_file("zone", "example"))]);
     let comment = s.planned(pull, &head).await;
@@ -110,7 +110,7 @@ async fn a_change_of_a_local_module_is_planned_in_every_workspace_that_uses_it()
         let content = format!("\"${{var.name}}:{port}\"");
         let named = "variable \"name\" {\n  type = string\n}\n";
         let file = resource("host", &content, "").replace("\"host.txt\"", "\"${var.name}.txt\"");
-        module(&[named, &file])
+        root(&[named, &file])
     };
     let uses = |name: &str| {
         format!("module \"host\" {{\n  source = \"../modules/host\"\n  name = \"{name}\"\n}}\n")
@@ -144,7 +144,7 @@ async fn a_change_of_a_local_module_is_planned_in_every_workspace_that_uses_it()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_outside_of_the_folder_that_the_configuration_names_is_planned_and_checked_out() {
     let mut s = Scenario::new().await;
-    let zone = module(&[&resource(
+    let zone = root(&[&resource(
         "zone",
         "file(\"${path.module}/../data/zone.db\")",
         "",
@@ -164,7 +164,7 @@ async fn the_files_of_variables_that_a_declaration_names_are_planned_with() {
     let mut s = Scenario::new().await;
     let named = workspace("network", "var_files = [\"../sizes/production.tfvars\"]");
     s.declare("acme.toml", &declaration("acme/infra", &named));
-    let sized = module(&[
+    let sized = root(&[
         "variable \"size\" {\n  type = number\n}\n",
         &resource("subnet", "\"10.0.0.0/${var.size}\"", ""),
     ]);
@@ -250,7 +250,8 @@ async fn an_apply_that_changes_no_file_has_open_pull_requests_planned_against_th
         .repo
         .commit("main", &[(NETWORK, &subnet("10.0.0.0/24"))], "Begin");
     s.start();
-    s.newest_is("merge", "network", "held").await;
+    s.status_is(&main, "mainstay/apply", "pending").await;
+    s.run_is("merge", "network", "held").await;
     let (pull, head) = s.opens("more", &[("network/b.tf", &resource("b", "\"b\"", ""))]);
     let comment = s.planned(pull, &head).await;
     assert!(comment.contains("2 to create"), "{comment}");

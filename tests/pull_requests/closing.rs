@@ -1,32 +1,50 @@
 //! Pull requests that are closed, reopened, retargeted, or lose their branch.
 
-use crate::scenario::{Scenario, root};
+use crate::scenario::{Scenario, declaration, one_file, root, workspace};
 use crate::stage::{NETWORK, resource, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_ends_the_plan_that_is_under_way_and_nothing_is_posted() {
+async fn closing_ends_the_plans_that_run_and_wait_and_nothing_is_posted() {
     let mut s = Scenario::new().await;
     s.set("LOCALFS_HONOUR_STOP", "1");
-    s.applied(&[(NETWORK, &subnet("10.0.0.0/24"))]).await;
-    let slow = root(&[&resource(
-        "subnet",
-        "\"10.0.0.0/20\"",
-        "delay_plan_ms = 600000",
-    )]);
-    let (pull, _) = s.opens("wider", &[(NETWORK, &slow)]);
-    s.run_is("propose", "network", "planning").await;
+    s.configure("parallel = 1");
+    let both = workspace("network", "") + &workspace("dns", "");
+    s.declare("acme.toml", &declaration("acme/infra", &both));
+    s.applied(&[
+        (NETWORK, &subnet("10.0.0.0/24")),
+        ("dns/main.tf", &one_file("zone", "example")),
+    ])
+    .await;
+    let endless = |name| root(&[&resource(name, "\"other\"", "delay_plan_ms = 600000")]);
+    let (pull, _) = s.opens(
+        "wider",
+        &[
+            (NETWORK, &endless("subnet")),
+            ("dns/main.tf", &endless("zone")),
+        ],
+    );
+    s.wait("one plan that runs and one that waits", |s| {
+        let mut states = s.states_of("propose", "network");
+        states.extend(s.states_of("propose", "dns"));
+        states.sort();
+        (states == ["planning", "queued"]).then_some(())
+    })
+    .await;
 
     s.repo.close(pull, "alice");
     s.run_is("propose", "network", "superseded").await;
+    s.run_is("propose", "dns", "superseded").await;
     let written = s.written();
     s.settles().await;
     assert_eq!(s.comment(pull), None);
     assert_eq!(s.written(), written);
     assert_eq!(s.states_of("propose", "network"), ["superseded"]);
 
-    let head = s
-        .repo
-        .commit("wider", &[(NETWORK, &subnet("10.0.0.0/16"))], "Wider");
+    let files = [
+        (NETWORK, &*subnet("10.0.0.0/16")),
+        ("dns/main.tf", &one_file("zone", "example")),
+    ];
+    let head = s.repo.commit("wider", &files, "Wider");
     s.repo.reopen(pull, "alice");
     let comment = s.planned(pull, &head).await;
     assert!(comment.contains("1 to change"), "{comment}");

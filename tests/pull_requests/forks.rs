@@ -2,7 +2,7 @@
 
 use crate::github::repository::Repository;
 use crate::scenario::Scenario;
-use crate::stage::{NETWORK, subnet};
+use crate::stage::{NETWORK, short, subnet};
 
 /// A pull request of mallory, from a fork of hers; the fork, its number and its head.
 async fn proposed(s: &mut Scenario) -> (Repository, u64, String) {
@@ -47,6 +47,26 @@ async fn a_person_who_may_write_has_that_head_of_a_fork_planned_and_no_other() {
     let comment = s.planned(pull, &second).await;
     assert!(comment.contains("10.0.0.0/8"), "{comment}");
     assert_eq!(s.comment_id(pull), id);
+    s.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_beside_the_command_of_a_person_is_not_planned_by_it() {
+    let mut s = Scenario::with_network().await;
+    let (fork, pull, _) = proposed(&mut s).await;
+    s.comment_with(pull, "### From a fork").await;
+    s.settles().await;
+    s.between_two_looks().await;
+    let asked = s.repo.comment(pull, "alice", "mainstay plan");
+    let second = fork.commit("wider", &[(NETWORK, &subnet("10.0.0.0/8"))], "Wider yet");
+    s.reacted(pull, asked, &["confused"]).await;
+    let comment = s.comment_with(pull, "**Refused**").await;
+    assert!(
+        comment.contains(&format!("the head moved to `{}`", short(&second))),
+        "{comment}"
+    );
+    s.settles().await;
+    assert!(s.runs_for("propose", "network").is_empty());
     s.end().await;
 }
 

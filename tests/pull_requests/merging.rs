@@ -1,8 +1,5 @@
 //! Merges by each way, several at once, and the first sight of a repository.
 
-use std::time::Duration;
-
-use crate::github::fault::{Fault, FaultKind, When};
 use crate::github::git::Method;
 use crate::scenario::{Scenario, declaration, one_file, root, workspace};
 use crate::stage::{NETWORK, resource, short, subnet};
@@ -88,16 +85,7 @@ async fn of_two_merges_between_two_looks_the_newer_is_applied_and_the_older_foll
     s.planned(first, &one).await;
     s.planned(second, &two).await;
 
-    let look = When::Call("POST", "/graphql");
-    s.hub.fault(Fault::new(
-        look,
-        1,
-        FaultKind::Stall(Duration::from_secs(2)),
-    ));
-    s.wait("a look that waits for its answer", |s| {
-        s.hub.faults_left().is_empty().then_some(())
-    })
-    .await;
+    s.between_two_looks().await;
     let older = s.repo.merge(first, Method::Merge, "alice").unwrap();
     let newer = s.repo.merge(second, Method::Merge, "alice").unwrap();
 

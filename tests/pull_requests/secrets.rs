@@ -30,12 +30,16 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// What the made-up keys of the provider begin with: it marks them as sensitive.
+const KEY: &str = "tok-";
+
 /// The first of the secrets, as it is or coded, that some text holds.
 fn secret_in(text: &[u8]) -> Option<String> {
     let coded = |secret: &str| base64::engine::general_purpose::STANDARD.encode(secret);
     [ATTRIBUTE, INJECTED]
         .iter()
         .flat_map(|secret| [(*secret).to_owned(), coded(secret)])
+        .chain([KEY.to_owned()])
         .find(|secret| {
             text.windows(secret.len())
                 .any(|part| part == secret.as_bytes())

@@ -1,7 +1,10 @@
 //! What the tests of pull requests do and look at, beside what every scenario can.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use crate::github::fault::{Fault, FaultKind, When};
 use crate::scenario::{BOT, Scenario, one_file};
 
 /// The folder `network` with its one file of the world.
@@ -85,6 +88,17 @@ impl Scenario {
             })
             .await;
         }
+    }
+
+    /// Holds the next look back for two seconds: what a test does in them falls between two looks.
+    pub(crate) async fn between_two_looks(&mut self) {
+        let look = When::Call("POST", "/graphql");
+        let stall = FaultKind::Stall(Duration::from_secs(2));
+        self.hub.fault(Fault::new(look, 1, stall));
+        self.wait("a look that is held back", |s| {
+            s.hub.faults_left().is_empty().then_some(())
+        })
+        .await;
     }
 
     /// How much we wrote to the forge so far: comments, statuses, issues, reactions.

@@ -96,9 +96,10 @@ fn of_proposal(facts: &Facts, proposal: &ProposalFacts, actions: &mut Vec<Action
         let due = match latest {
             None => true,
             Some(run) if run.inputs != touch.inputs || run.state == State::Superseded => true,
-            // The state that it was planned against is no more.
+            // The state that it was planned against is no more. Since a workspace is never taken
+            // twice, what was planned after the apply ended was begun after it too.
             Some(run) => {
-                run.state == State::Planned && applied_at.is_some_and(|at| run.created_at < at)
+                run.state == State::Planned && applied_at.is_some_and(|at| run.changed_at < at)
             }
         };
         if due {

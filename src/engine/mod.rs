@@ -41,6 +41,7 @@ pub use self::error::{
 };
 pub use self::events::ApplyOutcome;
 pub use self::job::{Job, Lock, State};
+pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
@@ -400,19 +401,6 @@ pub struct SavedPlan {
     pub took: Vec<(Step, Duration)>,
     /// What it was made for.
     made_for: MadeFor,
-}
-
-impl SavedPlan {
-    /// Removes the plan's files: they hold secrets in clear.
-    pub fn discard(self) {
-        for file in [&self.file, &self.json] {
-            if let Err(error) = std::fs::remove_file(file)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(workspace = %self.made_for.workspace, %error, "{} cannot be removed", file.display());
-            }
-        }
-    }
 }
 
 /// What a plan belongs to; it is applied to nothing else.

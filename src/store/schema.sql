@@ -30,7 +30,7 @@ CREATE TABLE proposals (
     state        TEXT NOT NULL,    -- open, closed, merged
     merged_as    TEXT,             -- the commit of the base branch that has it
     permitted    TEXT,             -- the head of a fork that a person asked to plan
-    previous     TEXT,             -- the head that was seen before the last look
+    previous     TEXT,             -- the head when comments were last read
     considered   TEXT,             -- head, base and declaration that `consideration` was made from
     consideration TEXT,            -- JSON: merge, conflict, touched workspaces
     changed_at   TEXT NOT NULL,

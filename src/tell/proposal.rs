@@ -46,6 +46,10 @@ pub(super) fn standing(
     let touched = match &row.consideration {
         None => return Ok(None),
         Some(Consideration::Impossible { .. }) => return Ok(Some(Standing::Ready)),
+        // There is nothing to plan, and so nothing to wait for.
+        Some(Consideration::Conflicts { touched, .. }) if !touched.is_empty() => {
+            return Ok(Some(Standing::Ready));
+        }
         Some(Consideration::Conflicts { touched, .. } | Consideration::Merges { touched, .. }) => {
             touched
         }

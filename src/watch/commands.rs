@@ -46,7 +46,7 @@ pub(super) fn record(
             Place::Proposal(key) => fleet
                 .store
                 .proposal(repo, key)?
-                // Where the head moved in this very look, nobody knows which one was meant.
+                // Where the head moved since comments were read last, nobody knows which was meant.
                 .filter(|row| row.previous.as_ref() == Some(&row.proposal.head))
                 .map(|row| row.proposal.head),
             Place::Drift(_) | Place::Hold(_) => None,

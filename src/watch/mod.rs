@@ -391,11 +391,9 @@ impl Watch {
         }
         let comments = tracked.forge.comments(repo, since).await?;
         commands::record(&self.fleet, tracked, &comments)?;
-        if let Some(newest) = comments.iter().map(|c| c.updated_at).max()
-            && newest > since
-        {
-            self.fleet.store.comments_read(repo, newest)?;
-        }
+        let newest = comments.iter().map(|c| c.updated_at).max();
+        let until = newest.map_or(since, |newest| newest.max(since));
+        self.fleet.store.comments_read(repo, until)?;
         Ok(())
     }
 }

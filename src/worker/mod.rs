@@ -26,7 +26,7 @@ use self::recorder::Recorder;
 use crate::clock::now;
 use crate::decide::{Next, Review, after_plan};
 use crate::engine::{
-    ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
+    self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
 };
 use crate::fault::chain;
 use crate::fleet::Fleet;
@@ -178,6 +178,9 @@ impl Worker {
             .plan_and_apply(&mut ready, &observer, wishes)
             .await
             .map_err(failed)?;
+        if !matches!(outcome, Outcome::LeftRunning) {
+            self.discard_plans(id);
+        }
         let state = self.record(id, outcome).map_err(failed)?;
         let duration_ms = began.elapsed().as_millis();
         info!(run.id = %id, state = %state, duration_ms, "Run {id} is {state}: {label}");
@@ -217,6 +220,15 @@ impl Worker {
         }
     }
 
+    /// Removes the plans of a run that needs them no more: they hold secrets in clear.
+    fn discard_plans(&self, id: RunId) {
+        for attempt in self.places.attempts(id) {
+            if let Err(error) = engine::discard_plan(&attempt) {
+                warn!(run.id = %id, "The plan in {} cannot be removed: {error}", attempt.display());
+            }
+        }
+    }
+
     async fn plan_and_apply(
         &self,
         ready: &mut Ready,
@@ -237,11 +249,7 @@ impl Worker {
         };
         match self.judge(ready, &saved)? {
             Judged::Apply(leave) => self.apply(ready, saved, observer, wishes, leave).await,
-            Judged::Over(outcome) => {
-                // It holds secrets in clear, and nobody needs it any more.
-                saved.discard();
-                Ok(outcome)
-            }
+            Judged::Over(outcome) => Ok(outcome),
         }
     }
 
@@ -324,21 +332,14 @@ impl Worker {
         } = leave;
         // The daemon ends, or somebody wished it: what was not begun is not begun.
         if wishes.plan.is_cancelled() {
-            saved.discard();
             return Ok(Outcome::Stopped(None));
         }
         // From here on a person must be told how far it came, whatever happens; and should this
         // future be dropped, Terraform goes on and needs its folders.
         match store.begin_apply(id, rewound.as_deref(), now())? {
             Begin::Begun => {}
-            Begin::StopWished => {
-                saved.discard();
-                return Ok(Outcome::Stopped(None));
-            }
-            Begin::Rewound(reason) => {
-                saved.discard();
-                return Ok(Outcome::Held(reason));
-            }
+            Begin::StopWished => return Ok(Outcome::Stopped(None)),
+            Begin::Rewound(reason) => return Ok(Outcome::Held(reason)),
         }
         let folders = std::mem::take(&mut ready.folders).map(|folder| folder.map(TempDir::keep));
         let applied = self

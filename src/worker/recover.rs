@@ -113,6 +113,7 @@ impl Worker {
             };
             failed = Some(told);
         }
+        self.discard_plans(id);
         let run = store.run(id)?;
         if let (Event::StepFailed { .. } | Event::WorkerLost, Some(wish)) =
             (&event, run.result.stop.clone())

@@ -37,15 +37,15 @@ impl Worker {
         let mut event = Event::WorkerLost;
         let mut parts = None;
         let mut failed = None;
-        for step in store
-            .steps(id)?
-            .into_iter()
-            .filter(|s| s.ended_at.is_none())
-        {
+        for step in store.steps(id)? {
             let Ok(start) = serde_json::from_value::<StepStart>(step.start) else {
                 warn!(run.id = %id, "Run {id} has a step that this version cannot read: it counts as lost");
                 continue;
             };
+            // The end of an apply may be on record, and what it means for the run not yet.
+            if step.ended_at.is_some() && start.step != Step::Apply {
+                continue;
+            }
             observer.resume(step.id);
             let wish = CancelToken::new();
             if start.step != Step::Apply {
@@ -72,6 +72,14 @@ impl Worker {
                         ..
                     },
                 ) => event = Event::ApplyDone,
+                // Killed, with the daemon or after it: nobody saw why, and what it was at is open.
+                Adopted::Ended(
+                    end,
+                    Ended {
+                        exit: Exit::Signal(_),
+                        ..
+                    },
+                ) => parts = Some(applied_parts(&end)),
                 Adopted::Ended(end, ended) => {
                     parts = Some(applied_parts(&end));
                     let told = failure_of(&end, &ended);

@@ -195,6 +195,7 @@ impl Store {
     }
 
     /// Records what a look found: the head, how it moved, the open proposals, and what became of the others.
+    /// After a look that failed, what could not be told is due at once.
     ///
     /// # Errors
     ///
@@ -208,6 +209,12 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         self.write(|tx| {
+            // What the forge did not take while it could not be looked at either need not wait any longer.
+            tx.execute(
+                "UPDATE tellings SET retry_at = NULL WHERE repo = ?1 AND error IS NOT NULL \
+                 AND EXISTS (SELECT 1 FROM repositories WHERE repo = ?1 AND error IS NOT NULL)",
+                [repo.as_str()],
+            )?;
             tx.execute(
                 "UPDATE repositories SET base = ?2, looked_at = ?3, error = NULL, error_at = NULL WHERE repo = ?1",
                 params![repo.as_str(), look.base.as_ref().map(CommitSha::as_str), at],
@@ -227,6 +234,26 @@ impl Store {
                     params![repo.as_str(), key.to_string(), to_text(&state), merged_as, at],
                 )?;
             }
+            Ok(())
+        })
+    }
+
+    /// Records that a look found nothing new, unless one is recorded since `unless_since`.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn looked_again(
+        &self,
+        repo: &RepoName,
+        at: Timestamp,
+        unless_since: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE repositories SET looked_at = ?2 WHERE repo = ?1 AND looked_at < ?3",
+                params![repo.as_str(), at, unless_since],
+            )?;
             Ok(())
         })
     }

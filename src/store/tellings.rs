@@ -45,7 +45,7 @@ impl Store {
         self.write(|tx| {
             tx.execute(
                 "INSERT INTO tellings (repo, target, wanted, changed_at) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (repo, target) DO UPDATE SET wanted = ?3, changed_at = ?4 WHERE wanted <> ?3",
+                 ON CONFLICT (repo, target) DO UPDATE SET wanted = ?3, changed_at = ?4, retry_at = NULL WHERE wanted <> ?3",
                 params![repo.as_str(), target, wanted.to_string(), at],
             )?;
             Ok(())

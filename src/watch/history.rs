@@ -78,6 +78,18 @@ pub(super) fn base_move(
     Ok(BaseMove::Forward(commits))
 }
 
+/// Whether git itself has the base branch at that commit.
+pub(super) fn is_head(
+    mirror: &Mirror,
+    tracked: &Tracked,
+    address: &RemoteAddress,
+    commit: &CommitSha,
+) -> Result<bool, SourceError> {
+    let name = format!("refs/heads/{}", tracked.declaration.branch);
+    let heads = mirror.heads(address)?;
+    Ok(heads.iter().any(|(at, head)| *at == name && head == commit))
+}
+
 /// On a plain remote, the branches that the base has all of, with the commit that brought them.
 pub(super) fn contained(
     mirror: &Mirror,

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
@@ -50,10 +51,24 @@ pub enum WatchError {
         /// The branch.
         branch: String,
     },
+    /// The forge showed a branch as it was before, as a part of it that lags behind may.
+    #[error(
+        "the forge shows `{branch}` at {shown}, which is not what git has: the answer is out of date, and is asked for again"
+    )]
+    OutOfDate {
+        /// The branch.
+        branch: String,
+        /// The commit that the forge shows.
+        shown: String,
+    },
     /// A part of the look ended by a panic.
     #[error("the look was cut short")]
     CutShort(#[from] tokio::task::JoinError),
 }
+
+/// A look that finds nothing new is noted this often: an idle daemon need not write at each poll,
+/// and `mainstay status` still tells that somebody looks.
+const NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// Repositories that are looked at together, in as few requests as the forge can.
 struct Group {
@@ -213,7 +228,9 @@ impl Watch {
             .get(repo)
             .filter(|seen| *seen.look == *look)
             .cloned();
-        if before.is_none() {
+        if before.is_some() {
+            store.looked_again(repo, at, at - NOTED_EVERY)?;
+        } else {
             self.bring(tracked, &look, at).await?;
         }
         let changed = before.as_ref().map_or_else(Instant::now, |b| b.changed);
@@ -268,8 +285,17 @@ impl Watch {
             let mirror = Mirror::open(&fetched.mirror)?;
             history::fetch_missing(&mirror, &fetched, &address, &proposal_refs, &wanted)?;
             let base_move = history::base_move(&mirror, before.as_ref(), &head)?;
+            // Only git itself is believed that a branch was put back: everything after it waits for a person.
+            if matches!(base_move, BaseMove::Rewound { .. })
+                && !history::is_head(&mirror, &fetched, &address, &head)?
+            {
+                return Err(WatchError::OutOfDate {
+                    branch: fetched.declaration.branch.to_string(),
+                    shown: head.short().to_owned(),
+                });
+            }
             let contained = history::contained(&mirror, &fetched, &wanted, &base_move, &head)?;
-            Ok::<_, SourceError>((base_move, contained))
+            Ok((base_move, contained))
         })
         .await??;
 

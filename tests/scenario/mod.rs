@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::github::GitHub;
+use crate::github::log::LoggedRequest;
 use crate::github::repository::Repository;
 use crate::github::repository::conversation::IssueView;
 use crate::github::world::{Role, Time};
@@ -21,7 +22,7 @@ use crate::localfs;
 pub(crate) const BOT: &str = "mainstay-bot";
 
 /// Its token.
-const TOKEN: &str = "ghp_the-token-of-the-scenarios-0123456789";
+pub(crate) const TOKEN: &str = "ghp_the-token-of-the-scenarios-0123456789";
 
 /// No scenario has more issues and pull requests in its repository.
 const MOST_NUMBERS: u64 = 50;
@@ -322,6 +323,67 @@ impl Scenario {
         }
         self.status_is(&commit, "mainstay/apply", "success").await;
         commit
+    }
+
+    /// How often the repositories were looked at so far: by GraphQL, or by REST where that is refused.
+    pub(crate) fn looks(&self) -> usize {
+        let pulls = format!("/repos/{}/pulls", self.repo.full_name());
+        let requests = self.hub.requests();
+        let is_look =
+            |request: &&LoggedRequest| request.path == "/graphql" || request.path == pulls;
+        requests.iter().filter(is_look).count()
+    }
+
+    /// Waits until the repositories were looked at so many times more: whatever the state before
+    /// leads to has then been begun.
+    pub(crate) async fn looks_pass(&mut self, more: usize) {
+        let enough = self.looks() + more;
+        self.wait(&format!("{more} more looks"), |s| {
+            (s.looks() >= enough).then_some(())
+        })
+        .await;
+    }
+
+    /// The requests since `from`, an earlier number of requests.
+    pub(crate) fn requests_since(&self, from: usize) -> Vec<LoggedRequest> {
+        self.hub.requests().split_off(from)
+    }
+
+    /// Another repository of the daemon's, beside the scenario's own, with the workspace `network`.
+    pub(crate) fn another(&self, full_name: &str) -> Repository {
+        let repo = self.hub.create_repository(full_name);
+        repo.grant(BOT, Role::Write);
+        repo.grant("alice", Role::Write);
+        let file = format!("{}.toml", full_name.replace('/', "-"));
+        self.declare(&file, &declaration(full_name, &workspace("network", "")));
+        repo
+    }
+
+    /// Arguments and environment of the processes below the daemon, as `/proc` shows them now; of
+    /// the daemon itself only the arguments, since it was given its environment by us.
+    pub(crate) fn children(&self) -> Vec<String> {
+        let daemon = self.daemon.as_ref().map_or(0, Child::id);
+        let read = |pid: u32, file: &str| {
+            let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let mut all = vec![read(daemon, "cmdline")];
+        let mut parents = vec![daemon];
+        while let Some(parent) = parents.pop() {
+            for thread in std::fs::read_dir(format!("/proc/{parent}/task"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let listed = std::fs::read_to_string(thread.path().join("children"));
+                for child in listed.unwrap_or_default().split_whitespace() {
+                    let Ok(child) = child.parse() else { continue };
+                    all.push(read(child, "cmdline") + &read(child, "environ"));
+                    parents.push(child);
+                }
+            }
+        }
+        all
     }
 
     /// Ends the scenario: stops the daemon and looks for what must not be left.
@@ -680,6 +742,11 @@ pub(crate) fn file(name: &str, content: &str, more: &str) -> String {
     format!(
         "resource \"localfs_file\" \"{name}\" {{\n  path    = \"{name}.txt\"\n  content = \"{content}\"\n  {more}\n}}\n"
     )
+}
+
+/// A root module that keeps one value in its state alone, and needs no provider.
+pub(crate) fn one_value(value: &str) -> String {
+    format!("resource \"terraform_data\" \"value\" {{\n  input = \"{value}\"\n}}\n")
 }
 
 /// The command lines of processes that work in a folder or below it.

@@ -3,6 +3,7 @@
 //! No request is repeated here, but for one whose installation token was refused:
 //! a 401 did nothing. Everything else is the caller's to repeat, after looking.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +32,9 @@ use crate::redact::Secret;
 const LARGEST_BODY: usize = 64 << 20;
 /// No list is followed further than this many pages.
 const MOST_PAGES: usize = 1_000;
+/// A mutation that takes longer than this no longer keeps the next one waiting: GitHub wants
+/// them one by one, and one that hangs would hold up every repository.
+const LONGEST_TURN: Duration = Duration::from_secs(3);
 /// No redirect is followed further than this.
 const MOST_REDIRECTS: usize = 5;
 
@@ -40,7 +44,8 @@ pub(super) struct Client {
     pub(super) api: ApiBase,
     timeout: Duration,
     mutation_pause: Duration,
-    /// When the last mutation ended; held during one, so that they go one by one.
+    /// When the last mutation ended; held during one for [`LONGEST_TURN`] at most, so that they
+    /// go one by one.
     last_mutation: tokio::sync::Mutex<Option<Instant>>,
     cache: Cache,
     rest: AtomicU64,
@@ -285,11 +290,15 @@ impl Client {
                 .spend_creation(clock::now())
                 .map_err(limited)?;
         }
-        let answer = self.follow(session, bearer, call, etag).await;
-        if let Some(last) = &mut turn {
-            **last = Some(Instant::now());
+        let mut following = pin!(self.follow(session, bearer, call, etag));
+        let in_time = tokio::time::timeout(LONGEST_TURN, &mut following).await;
+        if let Some(mut last) = turn {
+            *last = Some(Instant::now());
         }
-        answer
+        match in_time {
+            Ok(answer) => answer,
+            Err(_) => following.await,
+        }
     }
 
     /// Sends a request, and again where it was redirected within the API.

@@ -149,13 +149,18 @@ impl GitHub {
             return Ok(id);
         }
         let posted = self.post_comment(&session, &repo, issue, body).await?;
-        let Some(author) = posted.user.filter(|_| account.is_none()) else {
-            return Ok(CommentId(posted.id));
+        let account = match (account, posted.user) {
+            (Some(account), _) => account,
+            (None, Some(author)) => {
+                self.learn_account(&author.login).await;
+                author.login
+            }
+            (None, None) => return Ok(CommentId(posted.id)),
         };
-        // Only now it is known whose comments are ours: an earlier one may stand there.
-        self.learn_account(&author.login).await;
+        // An earlier one may stand there all the same: whose comments are ours was learnt only
+        // now, or the list was out of date, or the post was repeated on its way.
         let kept = self
-            .keep_oldest(&session, &repo, issue, marker, body, &author.login)
+            .keep_oldest(&session, &repo, issue, marker, body, &account)
             .await?;
         Ok(kept.unwrap_or(CommentId(posted.id)))
     }

@@ -22,6 +22,8 @@ const LABEL_COLOUR: &str = "d93f0b";
 struct IssueWire {
     number: u64,
     state: String,
+    #[serde(default)]
+    title: String,
     body: Option<String>,
     user: Option<UserWire>,
     /// There where the issue is a pull request.
@@ -53,13 +55,18 @@ impl GitHub {
         }
         self.make_label(&session, &repo, &issue.label).await?;
         let posted = self.post_issue(&session, &repo, issue).await?;
-        let Some(author) = posted.user.filter(|_| account.is_none()) else {
-            return Ok(IssueNumber(posted.number));
+        let account = match (account, posted.user) {
+            (Some(account), _) => account,
+            (None, Some(author)) => {
+                self.learn_account(&author.login).await;
+                author.login
+            }
+            (None, None) => return Ok(IssueNumber(posted.number)),
         };
-        // Only now it is known whose issues are ours: an earlier one may stand there.
-        self.learn_account(&author.login).await;
+        // An earlier one may stand there all the same: whose issues are ours was learnt only
+        // now, or the list was out of date, or the post was repeated on its way.
         let kept = self
-            .keep_one_issue(&session, &repo, issue, &author.login)
+            .keep_one_issue(&session, &repo, issue, &account)
             .await?;
         Ok(kept.unwrap_or(IssueNumber(posted.number)))
     }
@@ -106,8 +113,16 @@ impl GitHub {
         else {
             return Ok(None);
         };
-        self.open_again(session, repo, IssueNumber(number), issue)
-            .await?;
+        let in_line = ours.iter().any(|found| {
+            found.number == number
+                && found.state == "open"
+                && found.title == issue.title
+                && found.body.as_ref() == Some(&issue.body)
+        });
+        if !in_line {
+            self.open_again(session, repo, IssueNumber(number), issue)
+                .await?;
+        }
         for other in open.into_iter().skip(1) {
             warn!(
                 issue = other,

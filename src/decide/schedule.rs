@@ -201,14 +201,14 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
     let Some(drift) = &known.settings.drift else {
         return;
     };
-    let Some(order) = drift_order(facts, known, Trigger::Schedule) else {
+    let Some(mut order) = drift_order(facts, known, Trigger::Schedule) else {
         return;
     };
     let merge = latest(facts, Purpose::Merge, &known.name, None);
     let last = latest(facts, Purpose::Drift, &known.name, None);
     if let Some(stale) = last
         && !stale.state.is_end()
-        && stale.commit != order.commit
+        && stale.inputs != order.inputs
         && may_be_superseded(stale)
     {
         // It would compare the world with what the workspace is no longer at.
@@ -228,15 +228,15 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
         return;
     }
     let found = last.filter(|r| r.drift == Found::Yes);
-    // One repair for each find, and not before its time: drift that no apply removes (what the
-    // configuration ignores, say) would be repaired without end.
-    let repaired = merge.is_some_and(|r| {
-        matches!(r.trigger, Trigger::Drift { .. }) && !drift.every.due(Some(r.changed_at), now)
-    });
+    // What an apply has just left as it is (an ignored attribute, say) it would leave again at
+    // once, and a repair that waits for a person waits once: both are left to the schedule.
+    let repairable = |found: &RunFacts| {
+        !matches!(found.trigger, Trigger::Applied { .. })
+            && merge.is_none_or(|r| r.state.is_end() && r.id < found.id)
+    };
     if let Some(found) = found
         && drift.action == DriftAction::Apply
-        && !repaired
-        && merge.is_none_or(|r| r.state.is_end() && r.id < found.id)
+        && repairable(found)
         && let Some(viewed) = facts.view.as_ref().and_then(|v| v.workspace(&known.name))
         && viewed.inputs == order.inputs
     {
@@ -248,6 +248,9 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
     // Once the drift that was found may be gone, it is looked at again at once.
     let settled_since =
         found.is_some_and(|r| known.applied.as_ref().is_some_and(|a| a.at > r.created_at));
+    if let (true, Some(merge)) = (settled_since, merge) {
+        order.trigger = Trigger::Applied { run: merge.id };
+    }
     if settled_since || drift.every.due(known.drift_at, now) {
         actions.push(Action::Queue(Box::new(order)));
     }

@@ -415,13 +415,15 @@ pub(super) fn after_merge(run: &Run) -> AfterMerge {
         },
         State::Failed => AfterMerge::Failed {
             failure: run.result.failure.clone().unwrap_or_default(),
-            applied: parts.done,
-            failed: parts.failed,
-            not_reached: parts.not_reached,
+            parts,
         },
         State::Superseded => AfterMerge::Superseded { by: ended_by },
-        State::Cancelled => AfterMerge::Cancelled { by: ended_by },
+        State::Cancelled => AfterMerge::Cancelled {
+            by: ended_by,
+            parts,
+        },
         State::Interrupted => AfterMerge::Interrupted {
+            parts,
             next: "the workspace is planned again, and what is left is applied or held".to_owned(),
         },
     }

@@ -80,6 +80,14 @@ impl Worker {
                         ..
                     },
                 ) => event = Event::ApplyDone,
+                // Killed, with the daemon or after it: nobody saw why, and what it was at is open.
+                Adopted::Ended(
+                    end,
+                    Ended {
+                        exit: Exit::Signal(_),
+                        ..
+                    },
+                ) => parts = Some(applied_parts(&end)),
                 Adopted::Ended(end, ended) => {
                     parts = Some(applied_parts(&end));
                     let told = failure_of(&end, &ended);

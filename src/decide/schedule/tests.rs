@@ -389,6 +389,34 @@ fn drift_that_shall_be_repaired_is_once_for_each_find() {
 }
 
 #[test]
+fn a_repair_that_waits_for_a_person_is_not_asked_for_twice() {
+    let mut facts = with_drift(DriftAction::Apply);
+    facts.workspaces[0].drift_at = Some(at(10));
+    let mut found = run(5, Purpose::Drift, "network", "a", State::Planned);
+    found.drift = Found::Yes;
+    facts.runs = vec![run(4, Purpose::Merge, "network", "a", State::Held), found];
+    assert!(due(&facts, at(20)).is_empty());
+}
+
+#[test]
+fn drift_that_an_apply_has_just_left_is_left_to_the_schedule() {
+    let mut facts = with_drift(DriftAction::Apply);
+    facts.workspaces[0].drift_at = Some(at(10));
+    let mut found = run(5, Purpose::Drift, "network", "a", State::Planned);
+    found.drift = Found::Yes;
+    found.trigger = Trigger::Applied { run: RunId(4) };
+    facts.runs = vec![
+        run(4, Purpose::Merge, "network", "a", State::Applied),
+        found,
+    ];
+    assert!(due(&facts, at(20)).is_empty());
+    assert_eq!(
+        queued(&due(&facts, at(70))),
+        [(Purpose::Drift, "network".to_owned())]
+    );
+}
+
+#[test]
 fn after_a_repair_the_world_is_looked_at_again_at_once() {
     let mut facts = with_drift(DriftAction::Report);
     facts.workspaces[0].drift_at = Some(at(10));

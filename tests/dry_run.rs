@@ -635,3 +635,14 @@ fn which(program: &str) -> String {
         .find(|p| p.is_file());
     found.unwrap().to_str().unwrap().to_owned()
 }
+
+#[test]
+fn providers_are_installed_aside_and_the_lock_file_is_not_written() {
+    let mut checkout = Checkout::new();
+    checkout.set("TF_CLI_CONFIG_FILE", localfs::cli_config());
+    let body = "resource \"localfs_file\" \"it\" {\n  path    = \"a\"\n  content = \"b\"\n}\n";
+    localfs::write_root_module(&checkout.dir().join("network"), body);
+    checkout.commit(&[]);
+    let ran = checkout.run(&["dry-run", "-w", "network"]).ended_with(2);
+    assert!(ran.stdout.contains("localfs_file.it will be created"));
+}

@@ -114,7 +114,7 @@ async fn a_repair_that_destroys_waits_for_a_person() {
         )
         .await;
     s.issue_with(ISSUE, "10.6.6.0/24").await;
-    s.looks().await;
+    s.looked().await;
     assert_eq!(s.in_world("subnet.txt").as_deref(), Some("10.6.6.0/24"));
     s.says(issue.number, "alice", "mainstay apply", &["eyes", "rocket"])
         .await;
@@ -162,7 +162,7 @@ async fn a_look_that_fails_says_nothing_of_the_world() {
     std::fs::remove_file(s.world().join("subnet.txt")).unwrap();
     std::fs::create_dir(s.world().join("subnet.txt")).unwrap();
     s.run_is("drift", "network", "failed").await;
-    s.looks().await;
+    s.looked().await;
     let still = s.issue_with(ISSUE, "10.6.6.0/24").await;
     assert_eq!(still.body, issue.body);
     std::fs::remove_dir(s.world().join("subnet.txt")).unwrap();

@@ -514,7 +514,7 @@ impl Scenario {
     }
 
     /// Waits until the daemon has looked at everything that is there now.
-    pub(crate) async fn looks(&mut self) {
+    pub(crate) async fn looked(&mut self) {
         let looks = |s: &Self| {
             let requests = s.hub.requests();
             requests.iter().filter(|r| r.path == "/graphql").count()

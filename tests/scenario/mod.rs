@@ -404,7 +404,8 @@ impl Scenario {
     fn check(&mut self) {
         self.checked = true;
         self.check_comments();
-        if self.data_dir().is_dir() {
+        // A daemon that was never started has no record.
+        if self.data_dir().join("mainstay.db").is_file() {
             self.check_runs();
         }
         let unknown = self.hub.unmodelled();

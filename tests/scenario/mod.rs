@@ -297,6 +297,9 @@ impl Scenario {
 
     /// The runs on record, newest first, as `mainstay runs` prints them.
     pub(crate) fn runs(&self) -> Vec<Value> {
+        if !self.data_dir().join("mainstay.db").exists() {
+            return Vec::new();
+        }
         let listed = self.json(&["runs", "--format", "json", "--limit", "0"]);
         listed["runs"].as_array().cloned().unwrap_or_default()
     }
@@ -345,6 +348,11 @@ impl Scenario {
         repo
     }
 
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
     /// Arguments and environment of the processes below the daemon, as `/proc` shows them now; of
     /// the daemon itself only the arguments, since it was given its environment by us.
     pub(crate) fn children(&self) -> Vec<String> {
@@ -364,7 +372,11 @@ impl Scenario {
                 let listed = std::fs::read_to_string(thread.path().join("children"));
                 for child in listed.unwrap_or_default().split_whitespace() {
                     let Ok(child) = child.parse() else { continue };
-                    all.push(read(child, "cmdline") + &read(child, "environ"));
+                    let line = read(child, "cmdline");
+                    // Until it runs its own program it is a copy of the daemon.
+                    if line != all[0] {
+                        all.push(line + &read(child, "environ"));
+                    }
                     parents.push(child);
                 }
             }

@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use super::{ConfigArgument, Exit, shown};
 use crate::clock::now;
 use crate::id::{RepoName, WorkspaceName};
+use crate::serve::DataDirLock;
 use crate::store::{NewCommand, Store};
 
 /// Writes a command into the record, where the daemon finds it.
@@ -20,14 +21,14 @@ pub(super) fn ask(
     let repo = match (repo, repos.as_slice()) {
         (Some(name), all) => all.iter().find(|r| r.as_str() == name).with_context(|| {
             format!(
-                "no repository `{name}` is declared; there are {}",
-                list(all)
+                "no repository `{name}` is declared; {}",
+                shown::nearest(name, all)
             )
         })?,
         (None, [only]) => only,
         (None, all) => bail!(
-            "several repositories are declared: name one of {} by --repo",
-            list(all)
+            "several repositories are declared: name one by --repo; {}",
+            shown::nearest("", all)
         ),
     };
     let known: Vec<WorkspaceName> = store
@@ -38,8 +39,8 @@ pub(super) fn ask(
     for name in workspaces {
         if !known.contains(name) {
             bail!(
-                "the record of {repo} has no workspace `{name}`; it has {}",
-                list(&known)
+                "the record of {repo} has no workspace `{name}`; {}",
+                shown::nearest(name.as_str(), &known)
             );
         }
     }
@@ -57,16 +58,13 @@ pub(super) fn ask(
         written_at: now(),
         head: None,
     })?;
-    eprintln!("Asked the daemon: `{line}` in {repo}. `mainstay status` shows what becomes of it.");
-    Ok(Exit::Nothing)
-}
-
-fn list<T: std::fmt::Display>(all: &[T]) -> String {
-    if all.is_empty() {
-        return "none".to_owned();
+    match DataDirLock::holder(&config.data_dir)? {
+        Some(_) => anstream::eprintln!(
+            "Asked the daemon: `{line}` in {repo}. `mainstay status` shows what becomes of it."
+        ),
+        None => anstream::eprintln!(
+            "Noted for the daemon, which does not run now: `{line}` in {repo}. It is done when `mainstay serve` is started."
+        ),
     }
-    all.iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    Ok(Exit::Nothing)
 }

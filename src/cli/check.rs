@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anstyle::{AnsiColor, Style};
 
+use super::table::counted;
 use super::{ConfigArgument, Exit, shown};
 use crate::config::{self, Config, Severity};
 use crate::fault::chain;
@@ -78,7 +79,11 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
         }
     }
     let Findings { errors, warnings } = findings;
-    eprintln!("{errors} errors, {warnings} warnings");
+    anstream::eprintln!(
+        "{}, {}",
+        counted(errors, "error"),
+        counted(warnings, "warning")
+    );
     Ok(if errors == 0 {
         Exit::Nothing
     } else {
@@ -90,8 +95,9 @@ fn summary(declarations: &[Declaration]) -> String {
     let workspaces: usize = declarations.iter().map(|d| d.workspaces.len()).sum();
     let discovers = declarations.iter().any(|d| d.discover.is_some());
     format!(
-        "{} repositories, {workspaces} workspaces declared{}",
-        declarations.len(),
+        "{}, {} declared{}",
+        counted(declarations.len(), "repository"),
+        counted(workspaces, "workspace"),
         if discovers {
             ", more are discovered"
         } else {
@@ -127,7 +133,11 @@ async fn try_out(config: &Config, declarations: &[Declaration], findings: &mut F
         Ok(engine) => match engine.version().await {
             Ok(version) => findings.say(
                 Level::Ok,
-                &format!("{version} at {}", engine.program().display()),
+                &format!(
+                    "{} {version} at {}",
+                    engine.flavour(),
+                    engine.program().display()
+                ),
             ),
             Err(error) => findings.say(Level::Error, &chain(&error)),
         },
@@ -209,12 +219,12 @@ async fn look_into(
     findings.say(
         Level::Ok,
         &format!(
-            "{}: {} is at {}, {} open proposals, {} workspaces",
+            "{}: {} is at {}, {}, {}",
             declaration.repo,
             declaration.branch,
             look.base.as_ref().map_or("", |b| b.short()),
-            look.open.len(),
-            resolved.len()
+            counted(look.open.len(), "open proposal"),
+            counted(resolved.len(), "workspace")
         ),
     );
     for found in resolved {

@@ -38,12 +38,7 @@ pub(super) fn dry_run(
     let lines = Arc::new(Lines::new());
     shown::runtime()?.block_on(async {
         let cancel = CancelToken::new();
-        let token = cancel.clone();
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                token.cancel();
-            }
-        });
+        cancel_on_signals(&cancel)?;
         let watcher: Arc<dyn Watcher> = Arc::clone(&lines) as _;
         let outcome = plan_checkout(request, engine, watcher, &cancel).await;
         lines.clear();
@@ -74,6 +69,25 @@ pub(super) fn dry_run(
             Plans::Failed => Exit::Error,
         })
     })
+}
+
+/// Ctrl-C, SIGTERM and a terminal that closes end Terraform and remove the copy.
+fn cancel_on_signals(cancel: &CancelToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
+        let mut signal = signal(kind)?;
+        let cancel = cancel.clone();
+        tokio::spawn(async move {
+            if signal.recv().await.is_some() {
+                cancel.cancel();
+            }
+        });
+    }
+    Ok(())
 }
 
 /// The settings where there are any: a dry run needs none.

@@ -4,9 +4,11 @@ mod ask;
 mod check;
 mod dry_run;
 mod run_drift;
+mod runs;
 mod shown;
 mod start;
 mod status;
+mod table;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -106,8 +108,8 @@ Examples:
     },
     /// Plans the checkout as it is, uncommitted edits too, as the comment would show it
     #[command(after_help = "\
-Plans the workspaces that differ from the base: the merge base with the remote's default branch,
-or with --base. Without a declaration of the repository it finds root modules by itself.
+Plans the workspaces that differ from the base: the commit where this checkout left the remote's
+default branch, or --base. Without a declaration of the repository it finds root modules by itself.
 Nothing is changed and no file is left behind.
 
 Exit codes: 0 nothing to change, 2 changes, 1 an error, 3 denied by a policy.
@@ -167,6 +169,13 @@ Examples:
         config: ConfigArgument,
     },
     /// Shows what the daemon knows: repositories, workspaces, proposals, what waits
+    #[command(after_help = "\
+It reads the record in `data_dir` and asks nobody else, so it works while the daemon is down.
+
+Examples:
+  mainstay status
+  mainstay status --comments
+  mainstay status --format json | jq '.repositories[].workspaces[] | select(.hold)'")]
     Status {
         /// Also print the comments, as they stand or would stand on the proposals
         #[arg(long)]
@@ -178,12 +187,17 @@ Examples:
         config: ConfigArgument,
     },
     /// Lists runs, newest first
+    #[command(after_help = "\
+Examples:
+  mainstay runs
+  mainstay runs --workspace network -n 5
+  mainstay runs --limit 0 --format json")]
     Runs {
         /// Only of this workspace
         #[arg(long, short, value_name = "NAME")]
         workspace: Option<WorkspaceName>,
-        /// At most so many
-        #[arg(long, short = 'n', default_value_t = 20)]
+        /// At most so many; 0 for all
+        #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 20)]
         limit: u32,
         /// The form of the result
         #[arg(long, value_enum, default_value_t = ListFormat::Text)]
@@ -192,9 +206,14 @@ Examples:
         config: ConfigArgument,
     },
     /// Shows one run: its plan, its steps, what became of it
+    #[command(after_help = "\
+Examples:
+  mainstay run 12
+  mainstay run 12 --format json")]
     Run {
         /// The run's number, as `mainstay runs` shows it
-        id: i64,
+        #[arg(value_name = "NUMBER", value_parser = run_number)]
+        id: RunId,
         /// The form of the result
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -211,17 +230,22 @@ Examples:
   mainstay apply --repo acme/infra network database")]
     Apply {
         /// The workspaces; all that wait where none is named
+        #[arg(value_name = "WORKSPACE")]
         workspaces: Vec<WorkspaceName>,
         /// The repository, where several are declared
-        #[arg(long)]
+        #[arg(long, value_name = "NAME")]
         repo: Option<String>,
         #[command(flatten)]
         config: ConfigArgument,
     },
     /// Stops what runs and what waits, as the comment `mainstay cancel` does
+    #[command(after_help = "\
+Examples:
+  mainstay cancel
+  mainstay cancel --repo acme/infra")]
     Cancel {
         /// The repository, where several are declared
-        #[arg(long)]
+        #[arg(long, value_name = "NAME")]
         repo: Option<String>,
         #[command(flatten)]
         config: ConfigArgument,
@@ -235,6 +259,14 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Reads a run's number, with or without the `#` that people put before one.
+fn run_number(text: &str) -> Result<RunId, String> {
+    let digits = text.strip_prefix('#').unwrap_or(text);
+    digits.parse().map(RunId).map_err(|_| {
+        "a run has a number, as `mainstay runs` shows it in its first column".to_owned()
+    })
 }
 
 /// The form of a report.
@@ -327,8 +359,8 @@ fn call(command: Command) -> anyhow::Result<Exit> {
             limit,
             format,
             config,
-        } => status::runs(workspace, limit, format, &config),
-        Command::Run { id, format, config } => status::run(RunId(id), format, &config),
+        } => runs::runs(workspace, limit, format, &config),
+        Command::Run { id, format, config } => runs::run(id, format, &config),
         Command::Apply {
             workspaces,
             repo,

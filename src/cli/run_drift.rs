@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
+use super::table::counted;
 use super::{ConfigArgument, Exit, Format, shown};
 use crate::clock::now;
 use crate::config::LogFormat;
@@ -31,7 +32,8 @@ pub(super) fn drift(
     argument: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
     let (config, declarations) = shown::load(argument)?;
-    shown::log(LogFormat::Text, "warn,octocrab=off");
+    // What fails is shown below, and would be there twice.
+    shown::log(LogFormat::Text, "error,octocrab=off");
     let engine = find_engine(&config)?;
     let forges = Forges::offline(&config, &declarations);
     shown::runtime()?.block_on(async {
@@ -84,17 +86,10 @@ fn choose(
     }
     for name in names {
         if !known.iter().any(|(_, row)| &row.name == name) {
-            let all: Vec<_> = known
-                .iter()
-                .map(|(_, row)| format!("`{}`", row.name))
-                .collect();
+            let names: Vec<_> = known.iter().map(|(_, row)| &row.name).collect();
             bail!(
-                "no workspace `{name}` is on record; there are {}",
-                if all.is_empty() {
-                    "none".to_owned()
-                } else {
-                    all.join(", ")
-                }
+                "no workspace `{name}` is on record; {}",
+                shown::nearest(name.as_str(), &names)
             );
         }
     }
@@ -199,8 +194,11 @@ fn print(run: &Run) {
         return;
     }
     anstream::println!(
-        "{name} at {at}: the world differs in {} resources",
-        plan.drift.len()
+        "{name} at {at}: the world differs in {}",
+        match plan.drift.len() {
+            0 => counted(plan.outputs.len(), "output"),
+            resources => counted(resources, "resource"),
+        }
     );
     for change in &plan.drift {
         anstream::println!("  {} {}", change.action.symbol(), change.address);

@@ -1,5 +1,6 @@
 //! What every command shows alike: errors, settings that do not load, the log.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 
 use anstyle::{AnsiColor, Style};
@@ -80,6 +81,34 @@ pub(super) fn width() -> usize {
         .unwrap_or(FALLBACK)
 }
 
+/// Says which of the names that there are is meant, where one is near; else all of them.
+pub(super) fn nearest<T: fmt::Display>(wanted: &str, known: &[T]) -> String {
+    /// Names that are less alike are no typing mistake.
+    const ALIKE: f64 = 0.7;
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let near = known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(wanted, name), name))
+        .filter(|(likeness, _)| *likeness > ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match near {
+        Some((_, name)) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => "there is none".to_owned(),
+        None => {
+            let all: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            format!("there is {}", all.join(", "))
+        }
+    }
+}
+
+/// A comment without the marker that Mainstay finds it by, which nobody sees on GitHub.
+pub(super) fn without_marker(body: &str) -> &str {
+    match body.split_once('\n') {
+        Some((first, rest)) if first.starts_with("<!-- mainstay:") => rest,
+        _ => body,
+    }
+}
+
 /// An async runtime for one command.
 ///
 /// # Errors
@@ -89,4 +118,26 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_mistake_is_answered_with_the_name_and_a_guess_with_all_of_them() {
+        let known = ["network", "database"];
+        assert_eq!(nearest("netwrok", &known), "did you mean `network`?");
+        assert_eq!(nearest("x", &known), "there is `network`, `database`");
+        assert_eq!(nearest::<&str>("x", &[]), "there is none");
+    }
+
+    #[test]
+    fn only_the_marker_is_taken_off() {
+        assert_eq!(without_marker("<!-- mainstay:proposal -->\n### a"), "### a");
+        assert_eq!(
+            without_marker("### a\n<!-- mainstay:x -->"),
+            "### a\n<!-- mainstay:x -->"
+        );
+    }
 }

@@ -1,25 +1,24 @@
-//! What the daemon knows, from its store: `status`, `runs`, `run`.
+//! What the daemon knows, from its record: repositories, workspaces, proposals, what waits.
 
-use std::fmt::Write as _;
-
-use chrono::TimeDelta;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
-use super::{ConfigArgument, Exit, Format, ListFormat, shown};
-use crate::clock::{Timestamp, human_duration, now};
-use crate::config::Config;
+use super::table::{Rows, ago, one_line, short};
+use super::{ConfigArgument, Exit, ListFormat, shown};
+use crate::clock::Timestamp;
 use crate::decide::Settled;
-use crate::id::{RepoName, RunId, WorkspaceName};
+use crate::id::ProposalKey;
 use crate::plan::Plan;
-use crate::run::{Purpose, Run, State};
+use crate::run::{Purpose, State};
+use crate::serve::DataDirLock;
 use crate::store::{ProposalState, RunFilter, Store};
-use crate::tell::{Wanted, run_report};
-use crate::worker::Places;
-use crate::{report, workspace};
+use crate::tell::Wanted;
+use crate::workspace::Declaration;
 
 /// So many runs are looked through for the newest of each workspace.
 const RUNS_LOOKED_THROUGH: u32 = 2_000;
+
+/// So many proposals that are over are shown to people.
+const ENDED_SHOWN: usize = 5;
 
 /// Shows repositories, workspaces, proposals, and what waits.
 pub(super) fn status(
@@ -29,25 +28,36 @@ pub(super) fn status(
 ) -> anyhow::Result<Exit> {
     let (config, declarations) = shown::load(argument)?;
     let store = Store::open_existing(&config.data_dir)?;
+    let daemon = DataDirLock::holder(&config.data_dir)?;
     let mut all = Vec::new();
     for declaration in &declarations {
         all.push(repository(&store, declaration, comments)?);
     }
     match format {
         ListFormat::Json => {
-            let value = json!({ "schema": "mainstay.status/1", "repositories": all });
+            let value = json!({
+                "schema": "mainstay.status/1",
+                "daemon": daemon,
+                "repositories": all,
+            });
             anstream::println!("{}", serde_json::to_string_pretty(&value)?);
         }
-        ListFormat::Text => all.iter().for_each(print_repository),
+        ListFormat::Text => {
+            match daemon {
+                Some(process) => anstream::println!("The daemon runs (process {process})."),
+                None => anstream::println!("The daemon does not run; `mainstay serve` starts it."),
+            }
+            for value in &all {
+                anstream::println!();
+                let several = all.len() > 1;
+                Page { value, several }.print();
+            }
+        }
     }
     Ok(Exit::Nothing)
 }
 
-fn repository(
-    store: &Store,
-    declaration: &workspace::Declaration,
-    comments: bool,
-) -> anyhow::Result<Value> {
+fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyhow::Result<Value> {
     let repo = &declaration.repo;
     let recorded = store.repository(repo)?;
     let filter = RunFilter {
@@ -58,26 +68,28 @@ fn repository(
     let runs = store.runs(&filter)?;
     let mut workspaces = Vec::new();
     for row in store.workspaces(repo)? {
+        let name = &row.name;
         let of = |purpose: Purpose| {
             runs.iter()
-                .find(|r| r.what.workspace == row.name && r.what.purpose == purpose)
+                .filter(move |r| &r.what.workspace == name && r.what.purpose == purpose)
         };
-        let merge = of(Purpose::Merge);
-        let drift = runs.iter().find(|r| {
-            r.what.workspace == row.name
-                && r.what.purpose == Purpose::Drift
-                && r.state == State::Planned
-        });
+        let merge = of(Purpose::Merge).next();
+        // What was found before the last apply says nothing of the world after it.
+        let since = row.applied.as_ref().map(|a| a.at);
+        let drift = of(Purpose::Drift)
+            .find(|r| r.state.is_end())
+            .filter(|r| since.is_none_or(|since| r.changed_at >= since));
         workspaces.push(json!({
             "name": row.name,
             "applied": row.applied.as_ref().map(|a| &a.commit),
-            "applied_at": row.applied.as_ref().map(|a| a.at),
+            "applied_at": since,
             "settled": row.settled == Settled::Yes,
             "last_merge": merge.map(|r| json!({ "run": r.id, "state": r.state, "commit": r.what.commit })),
             "hold": merge.filter(|r| r.state == State::Held).and_then(|r| r.result.hold.clone()),
             "failure": merge.filter(|r| r.state == State::Failed).and_then(|r| r.result.failure.as_ref()).map(|f| &f.summary),
-            "drift_checked_at": row.drift_at,
-            "drift": drift.and_then(|r| r.result.plan.as_ref()).map(Plan::has_drift),
+            "drift_checked_at": drift.map(|r| r.changed_at),
+            "drift": drift.filter(|r| r.state == State::Planned).and_then(|r| r.result.plan.as_ref()).map(Plan::has_drift),
+            "drift_failure": drift.and_then(|r| r.result.failure.as_ref()).map(|f| &f.summary),
         }));
     }
     let mut proposals = Vec::new();
@@ -103,11 +115,21 @@ fn repository(
             "head": row.proposal.head,
             "state": row.state,
             "verdict": verdict,
-            "comment": body.filter(|_| comments),
+            "comment": body.filter(|_| comments).map(|body| shown::without_marker(&body).to_owned()),
         }));
     }
-    let untold: Vec<_> = store
-        .tellings(repo)?
+    let tellings = store.tellings(repo)?;
+    let issues: Vec<_> = tellings
+        .iter()
+        .filter_map(|t| match serde_json::from_value(t.wanted.clone()) {
+            Ok(Wanted::Issue { open: true, issue }) => Some(json!({
+                "title": issue.title,
+                "body": comments.then(|| shown::without_marker(&issue.body).to_owned()),
+            })),
+            _ => None,
+        })
+        .collect();
+    let untold: Vec<_> = tellings
         .into_iter()
         .filter_map(|t| {
             t.error
@@ -120,315 +142,164 @@ fn repository(
         "base": recorded.as_ref().and_then(|r| r.base.clone()),
         "looked_at": recorded.as_ref().and_then(|r| r.looked_at),
         "error": recorded.as_ref().and_then(|r| r.error.as_ref()).map(|(text, _)| text),
+        "error_at": recorded.as_ref().and_then(|r| r.error.as_ref()).map(|(_, at)| at),
         "workspaces": workspaces,
         "proposals": proposals,
+        "issues": issues,
         "untold": untold,
     }))
 }
 
-fn print_repository(value: &Value) {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let time = |value: &Value| {
-        serde_json::from_value::<Timestamp>(value.clone()).map_or_else(|_| "never".to_owned(), ago)
-    };
-    anstream::println!(
-        "{}: {} at {}, looked at {}",
-        text(&value["repository"]),
-        text(&value["branch"]),
-        short(&value["base"]),
-        time(&value["looked_at"])
-    );
-    if let Some(error) = value["error"].as_str() {
-        anstream::println!("  cannot be looked at: {error}");
+/// One repository for people to read.
+struct Page<'v> {
+    value: &'v Value,
+    /// Whether others are shown beside it.
+    several: bool,
+}
+
+impl Page<'_> {
+    fn list(&self, name: &str) -> &[Value] {
+        self.value[name].as_array().map_or(&[], Vec::as_slice)
     }
-    let mut rows = table(&["workspace", "applied", "state", "drift"]);
-    for workspace in value["workspaces"].as_array().into_iter().flatten() {
-        let state = match (&workspace["hold"], &workspace["failure"]) {
-            (Value::String(reason), _) => {
-                format!(
-                    "held: {reason}; `mainstay apply {}` lets it go",
-                    text(&workspace["name"])
-                )
-            }
-            (_, Value::String(summary)) => {
-                format!(
-                    "failed: {summary}; `mainstay apply {}` tries again",
-                    text(&workspace["name"])
-                )
-            }
-            _ => text(&workspace["last_merge"]["state"]),
-        };
-        let drift = match workspace["drift"].as_bool() {
-            Some(true) => format!("drifted, seen {}", time(&workspace["drift_checked_at"])),
-            Some(false) => format!("none {}", time(&workspace["drift_checked_at"])),
-            None => "-".to_owned(),
-        };
-        rows.add_row(vec![
-            text(&workspace["name"]),
-            short(&workspace["applied"]),
-            state,
-            drift,
-        ]);
-    }
-    if !rows.is_empty() {
-        anstream::println!("{rows}");
-    }
-    let mut rows = table(&["proposal", "head", "state", "verdict"]);
-    for proposal in value["proposals"].as_array().into_iter().flatten() {
-        let name = format!(
-            "{} {}",
-            text(&proposal["proposal"]),
-            proposal["title"].as_str().unwrap_or_default()
-        );
-        rows.add_row(vec![
-            one_line(&name),
-            short(&proposal["head"]),
-            text(&proposal["state"]),
-            proposal["verdict"]
-                .as_str()
-                .unwrap_or("nothing to say yet")
-                .to_owned(),
-        ]);
-    }
-    if !rows.is_empty() {
-        anstream::println!("{rows}");
-    }
-    for proposal in value["proposals"].as_array().into_iter().flatten() {
-        if let Some(comment) = proposal["comment"].as_str() {
-            anstream::println!("\n{}:\n{comment}", text(&proposal["proposal"]));
-        }
-    }
-    for untold in value["untold"].as_array().into_iter().flatten() {
+
+    fn print(&self) {
+        let value = self.value;
+        let looked = time(&value["looked_at"]).map_or_else(|| "never".to_owned(), ago);
         anstream::println!(
-            "  not told yet: {}: {}",
-            text(&untold["target"]),
-            text(&untold["error"])
+            "{}: {} at {}, looked at {looked}",
+            text(&value["repository"]),
+            text(&value["branch"]),
+            short(value["base"].as_str()),
         );
-    }
-    anstream::println!();
-}
-
-/// Lists runs, newest first.
-pub(super) fn runs(
-    workspace: Option<WorkspaceName>,
-    limit: u32,
-    format: ListFormat,
-    argument: &ConfigArgument,
-) -> anyhow::Result<Exit> {
-    let (config, _) = shown::load(argument)?;
-    let store = Store::open_existing(&config.data_dir)?;
-    let runs = store.runs(&RunFilter {
-        workspace,
-        limit,
-        ..RunFilter::default()
-    })?;
-    match format {
-        ListFormat::Json => {
-            let all: Vec<Value> = runs.iter().map(run_json).collect();
-            let value = json!({ "schema": "mainstay.runs/1", "runs": all });
-            anstream::println!("{}", serde_json::to_string_pretty(&value)?);
+        if let Some(error) = value["error"].as_str() {
+            let since = time(&value["error_at"]).map(ago);
+            let since = since.map(|s| format!(" (first {s})")).unwrap_or_default();
+            anstream::println!("  cannot be looked at{since}: {error}");
         }
-        ListFormat::Text if runs.is_empty() => eprintln!("No runs are recorded yet."),
-        ListFormat::Text => {
-            let mut rows = table(&[
-                "run",
-                "when",
-                "repository",
-                "workspace",
-                "purpose",
-                "for",
-                "state",
-                "plan",
-            ]);
-            for run in &runs {
-                rows.add_row(vec![
-                    run.id.to_string(),
-                    ago(run.created_at),
-                    tail_of(&run.what.repo),
-                    run.what.workspace.to_string(),
-                    run.what.purpose.to_string(),
-                    match &run.what.proposal {
-                        Some(key) => format!("{key} at {}", run.what.commit.short()),
-                        None => run.what.commit.short().to_owned(),
-                    },
-                    run.state.to_string(),
-                    outcome(run),
-                ]);
-            }
-            anstream::println!("{rows}");
+        self.workspaces();
+        self.proposals();
+        self.waiting();
+        self.comments();
+        for untold in self.list("untold") {
+            anstream::println!(
+                "  not told yet: {}: {}",
+                text(&untold["target"]),
+                text(&untold["error"])
+            );
         }
     }
-    Ok(Exit::Nothing)
-}
 
-/// Shows one run.
-pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyhow::Result<Exit> {
-    let (config, declarations) = shown::load(argument)?;
-    let store = Store::open_existing(&config.data_dir)?;
-    let run = store.run(id)?;
-    let settings = declarations
-        .iter()
-        .find(|d| d.repo == run.what.repo)
-        .and_then(|d| d.settings(&run.what.workspace));
-    let branch = declarations
-        .iter()
-        .find(|d| d.repo == run.what.repo)
-        .map(|d| d.branch.clone());
-    let report = run_report(&run, settings, branch);
-    match format {
-        Format::Json => {
-            let value = json!({
-                "schema": "mainstay.run/1",
-                "run": run_json(&run),
-                "report": report::json(&report),
-                "events": store.events(id)?.into_iter().map(|(at, event)| json!({ "at": at, "event": event })).collect::<Vec<_>>(),
-                "steps": steps(&store, id)?,
-            });
-            anstream::println!("{}", serde_json::to_string_pretty(&value)?);
-        }
-        Format::Markdown => anstream::println!("{}", report::comment(&report)?),
-        Format::Text => {
-            let colour = if shown::colour(&std::io::stdout()) {
-                report::Colour::Yes
-            } else {
-                report::Colour::No
+    fn workspaces(&self) {
+        let mut rows = Rows::new(&["workspace", "applied", "state", "drift"]);
+        for workspace in self.list("workspaces") {
+            let checked = time(&workspace["drift_checked_at"]).map_or_else(String::new, ago);
+            let drift = match (workspace["drift"].as_bool(), &workspace["drift_failure"]) {
+                (Some(true), _) => format!("drifted, checked {checked}"),
+                (Some(false), _) => format!("none, checked {checked}"),
+                (None, Value::String(_)) => format!("not known, a check failed {checked}"),
+                (None, _) => "-".to_owned(),
             };
-            anstream::println!("{}", report::terminal(&report, colour, shown::width()));
-            anstream::println!("{}", history(&config, &store, &run)?);
+            rows.add(vec![
+                text(&workspace["name"]),
+                short(workspace["applied"].as_str()),
+                text(&workspace["last_merge"]["state"]),
+                drift,
+            ]);
+        }
+        rows.print();
+    }
+
+    fn proposals(&self) {
+        let mut rows = Rows::new(&["proposal", "head", "state", "verdict"]);
+        let mut ended = 0;
+        for proposal in self.list("proposals") {
+            if proposal["state"] != "open" {
+                ended += 1;
+            }
+            if ended > ENDED_SHOWN {
+                break;
+            }
+            let title = proposal["title"].as_str().unwrap_or_default();
+            rows.add(vec![
+                format!("{} {title}", name_of(proposal))
+                    .trim_end()
+                    .to_owned(),
+                short(proposal["head"].as_str()),
+                text(&proposal["state"]),
+                proposal["verdict"]
+                    .as_str()
+                    .map_or_else(|| "nothing to say yet".to_owned(), plain),
+            ]);
+        }
+        rows.print();
+    }
+
+    /// What waits for a person, each with the command that lets it go on.
+    fn waiting(&self) {
+        let repo = match self.several {
+            true => format!(" --repo {}", text(&self.value["repository"])),
+            false => String::new(),
+        };
+        for workspace in self.list("workspaces") {
+            let name = text(&workspace["name"]);
+            let merge = &workspace["last_merge"];
+            let at = short(merge["commit"].as_str());
+            let run = &merge["run"];
+            if let Some(reason) = workspace["hold"].as_str() {
+                anstream::println!("  {name} is held at {at}: {}", one_line(reason));
+                anstream::println!(
+                    "    `mainstay apply{repo} {name}` lets it go, `mainstay run {run}` shows the plan"
+                );
+            }
+            if let Some(summary) = workspace["failure"].as_str() {
+                anstream::println!("  {name} failed at {at}: {}", one_line(summary));
+                anstream::println!(
+                    "    `mainstay apply{repo} {name}` tries again, `mainstay run {run}` shows all of it"
+                );
+            }
+            if merge["state"] == "interrupted" {
+                anstream::println!(
+                    "  {name} was interrupted at {at}, and how far it came is not known"
+                );
+                anstream::println!("    `mainstay run {run}` shows its steps");
+            }
+        }
+        for issue in self.list("issues") {
+            anstream::println!("  open issue: {}", one_line(&text(&issue["title"])));
         }
     }
-    Ok(Exit::Nothing)
-}
 
-fn steps(store: &Store, id: RunId) -> anyhow::Result<Vec<Value>> {
-    Ok(store
-        .steps(id)?
-        .into_iter()
-        .map(|s| json!({ "step": s.step, "started_at": s.started_at, "ended_at": s.ended_at, "outcome": s.outcome }))
-        .collect())
-}
-
-fn history(config: &Config, store: &Store, run: &Run) -> anyhow::Result<String> {
-    let mut text = format!(
-        "Run {}: {} of {} in {} at {}, {}\n",
-        run.id, run.what.purpose, run.what.workspace, run.what.repo, run.what.commit, run.state
-    );
-    for (at, event) in store.events(run.id)? {
-        let event = serde_json::to_value(&event)?;
-        let name = event["event"]
-            .as_str()
-            .unwrap_or_default()
-            .replace('_', " ");
-        let more = ["reason", "by", "summary"]
-            .iter()
-            .find_map(|key| event[*key].as_str());
-        let more = more
-            .map(|more| format!(": {}", one_line(more)))
-            .unwrap_or_default();
-        writeln!(
-            text,
-            "  {}  {name}{more}",
-            at.format("%Y-%m-%d %H:%M:%S%.3f")
-        )?;
-    }
-    for step in store.steps(run.id)? {
-        let took = step
-            .ended_at
-            .and_then(|end| (end - step.started_at).to_std().ok())
-            .map_or_else(|| "not seen to end".to_owned(), human_duration);
-        writeln!(
-            text,
-            "  step {}: {took}, {}",
-            step.step,
-            step.outcome.as_deref().unwrap_or("-")
-        )?;
-    }
-    write!(
-        text,
-        "  logs: {}",
-        Places::new(&config.data_dir).run(run.id).display()
-    )?;
-    Ok(text)
-}
-
-fn run_json(run: &Run) -> Value {
-    json!({
-        "id": run.id,
-        "repository": run.what.repo,
-        "workspace": run.what.workspace,
-        "purpose": run.what.purpose,
-        "proposal": run.what.proposal,
-        "commit": run.what.commit,
-        "state": run.state,
-        "created_at": run.created_at,
-        "changed_at": run.changed_at,
-        "counts": run.result.plan.as_ref().map(|p| p.counts),
-        "hold": run.result.hold,
-        "failure": run.result.failure,
-    })
-}
-
-fn outcome(run: &Run) -> String {
-    if let Some(failure) = &run.result.failure {
-        return one_line(&failure.summary);
-    }
-    if let Some(hold) = run
-        .result
-        .hold
-        .as_ref()
-        .filter(|_| run.state == State::Held)
-    {
-        return hold.clone();
-    }
-    match (&run.result.plan, run.what.purpose) {
-        (Some(plan), Purpose::Drift) if plan.has_drift() => format!("{} drifted", plan.drift.len()),
-        (Some(_), Purpose::Drift) => "no drift".to_owned(),
-        (Some(plan), _) => plan.counts.to_string(),
-        (None, _) => run
-            .result
-            .ended_by
-            .as_ref()
-            .map(|by| format!("by {by}"))
-            .unwrap_or_default(),
+    fn comments(&self) {
+        for proposal in self.list("proposals") {
+            if let Some(comment) = proposal["comment"].as_str() {
+                anstream::println!("\n── {} ──\n{}", name_of(proposal), comment.trim_end());
+            }
+        }
+        for issue in self.list("issues") {
+            if let Some(body) = issue["body"].as_str() {
+                anstream::println!("\n── {} ──\n{}", text(&issue["title"]), body.trim_end());
+            }
+        }
     }
 }
 
-fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(u16::try_from(shown::width()).unwrap_or(u16::MAX))
-        .set_header(head.to_vec());
-    table
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
 }
 
-fn short(commit: &Value) -> String {
-    commit
-        .as_str()
-        .map_or_else(|| "-".to_owned(), |sha| sha.chars().take(7).collect())
+fn time(value: &Value) -> Option<Timestamp> {
+    serde_json::from_value(value.clone()).ok()
 }
 
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(120)
-        .collect()
+/// A sentence as a terminal shows it: backticks are for Markdown.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
 }
 
-/// The end of a repository's name: a URL is long, and its end tells it apart.
-fn tail_of(repo: &RepoName) -> String {
-    let parts: Vec<&str> = repo.as_str().rsplit('/').take(2).collect();
-    parts.into_iter().rev().collect::<Vec<_>>().join("/")
-}
-
-fn ago(at: Timestamp) -> String {
-    let passed = now() - at;
-    if passed < TimeDelta::seconds(1) {
-        return "just now".to_owned();
+/// A proposal as people write it.
+fn name_of(proposal: &Value) -> String {
+    match serde_json::from_value::<ProposalKey>(proposal["proposal"].clone()) {
+        Ok(key) => super::table::proposal(&key),
+        Err(_) => text(&proposal["proposal"]),
     }
-    passed.to_std().map_or_else(
-        |_| "just now".to_owned(),
-        |passed| format!("{} ago", human_duration(passed)),
-    )
 }

@@ -16,7 +16,7 @@ pub(super) enum InvalidRepository {
     Form,
     /// The URL carries a password or a token.
     #[error(
-        "the URL holds a password or a token, which ends in logs and process lists; take it out, and let git's own configuration (a credential helper, an ssh key) give it"
+        "the URL holds a password or a token, which ends in logs and process lists; take it out, and use `ssh://`, where a key opens the repository"
     )]
     Credentials,
     /// The URL has a query or a fragment.

@@ -26,7 +26,7 @@ pub struct Config {
     pub policies: PathBuf,
     /// How long to wait between two looks at a repository.
     pub poll_every: Duration,
-    /// Where health, metrics and the dashboard are; `None` where nothing listens.
+    /// Where health and metrics are; `None` where nothing listens.
     pub listen: Option<SocketAddr>,
     /// How many processes of the engine run at once.
     pub parallel: NonZeroUsize,

@@ -123,7 +123,7 @@ plan_timeout = "5min"
     workspaces/acme.toml:23:9: `drift`: `61 3 * * *` is no cron line: Component error: Number out of bounds.
     workspaces/acme.toml:24:16: `plan_timeout`: `5min` is no duration: the unit `min` is not known; the units are `ms`, `s`, `m`, `h` and `d`
     workspaces/broken.toml:2:13: the file is no valid TOML: unclosed array table, expected `]`
-    workspaces/leak.toml:1:8: `repo`: the URL holds a password or a token, which ends in logs and process lists; take it out, and let git's own configuration (a credential helper, an ssh key) give it
+    workspaces/leak.toml:1:8: `repo`: the URL holds a password or a token, which ends in logs and process lists; take it out, and use `ssh://`, where a key opens the repository
     workspaces/leak.toml:2:1: `paths` is missing in `discover`; write `paths = ["stacks/*"]`, say
     workspaces/twin.toml:1:8: the branch `main` of this repository is declared at workspaces/acme.toml:2:8 already; put both lists of workspaces into one file
     "#);

@@ -42,14 +42,29 @@ pub enum After {
 /// Why the demo did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// Terraform is not there.
-    #[error("the demo needs Terraform")]
-    Terraform(#[source] StartError),
-    /// Git is not there.
+    /// A program that it needs is not there.
     #[error(
-        "the demo needs git: found no program `git` in the PATH; install it from your distribution, or from git-scm.com"
+        "the demo needs {name}: found no program `{program}` in {looked_in}; get it from your \
+         distribution, or from {from}"
     )]
-    Git,
+    Missing {
+        /// What people call it.
+        name: &'static str,
+        /// The program's name.
+        program: &'static str,
+        /// Where it was looked for.
+        looked_in: String,
+        /// Who makes it.
+        from: &'static str,
+    },
+    /// The demo's provider could not be locked.
+    #[error("`terraform init` failed in {folder}: {said}")]
+    InitFailed {
+        /// The folder of the workspace.
+        folder: PathBuf,
+        /// What it said.
+        said: String,
+    },
     /// A git command failed.
     #[error("`git {command}` failed: {said}")]
     GitFailed {
@@ -114,10 +129,16 @@ pub async fn run(
     end: &CancelToken,
 ) -> Result<(), DemoError> {
     let say = Say::new(colour, width);
+    stage::look_for("git", "git", "git-scm.com")?;
+    stage::look_for(
+        "Terraform",
+        "terraform",
+        "developer.hashicorp.com/terraform/install",
+    )?;
     let stage = Stage::set()?;
     let loaded = config::load(&stage.config);
     let (config, declarations) = loaded.into_valid()?;
-    let engine = find_engine(&config).map_err(DemoError::Terraform)?;
+    let engine = find_engine(&config)?;
     let forges = Forges::new(&config, &declarations)?;
     let fleet = open_fleet(config, declarations, &forges)?;
     let mut environment = own_environment();
@@ -178,9 +199,9 @@ impl Show<'_> {
         say.line(&format!(
             "The infrastructure is a little shop in three workspaces: network, web and database.\n\
              What stands in for the world is a folder of files: {}\n\
-             The provider that keeps them is real and part of this program, Terraform is the real one,\n\
-             and so are git and the daemon. There is no GitHub: the repository is a plain git remote,\n\
-             {}, where a branch `proposal/*` is what a pull request is on GitHub.",
+             The provider that keeps them is part of this program; Terraform, git and the daemon are the\n\
+             real ones. There is no GitHub: the repository is a plain git remote, where a branch\n\
+             `proposal/*` is what a pull request is on GitHub: {}",
             stage.world.display(),
             stage.remote.display()
         ));
@@ -256,7 +277,7 @@ impl Show<'_> {
             "{:.1} s later the plan is there. On GitHub this comment would stand on the pull request:",
             began.elapsed().as_secs_f64()
         ));
-        self.say.block(&body);
+        self.say.block(without_marker(&body));
         Ok(())
     }
 
@@ -306,7 +327,7 @@ impl Show<'_> {
             && let Ok(body) = report::drift_issue(&report)
         {
             self.say.line("It found it. On GitHub this issue, `Drift in web`, would be open until the drift is gone:");
-            self.say.block(&body);
+            self.say.block(without_marker(&body));
         }
         Ok(())
     }
@@ -314,20 +335,28 @@ impl Show<'_> {
     fn suggest(&self) {
         let (say, stage) = (self.say, self.stage);
         say.step("The daemon keeps running. Things to try, in another terminal");
-        let config = stage.config.display();
-        let lines = [
-            format!("cd {}", stage.checkout.display()),
-            format!("export MAINSTAY_CONFIG={config}"),
-            "mainstay status".to_owned(),
-            "mainstay runs".to_owned(),
-            "git switch -c proposal/mine   # edit web/main.tf, commit, git push origin HEAD"
-                .to_owned(),
-            "mainstay status --comments    # the comment on it".to_owned(),
-            "git switch main && git merge proposal/mine && git push origin main".to_owned(),
-            "git revert HEAD && git push   # a rollback".to_owned(),
-            format!("rm {}/web/contact.html   # drift", stage.world.display()),
+        let commands = [
+            ("settings, programs, and into the checkout", format!(". {}", stage.env.display())),
+            ("what the daemon knows", "mainstay status".to_owned()),
+            ("what it did", "mainstay runs".to_owned()),
+            (
+                "a change of your own",
+                "git switch -c proposal/mine && sed -i 's/every day but Monday/every day/' web/main.tf"
+                    .to_owned(),
+            ),
+            ("what would it do?", "mainstay dry-run".to_owned()),
+            ("propose it", "git commit -am 'Open on Mondays' && git push origin HEAD".to_owned()),
+            ("the comment on it", "mainstay status --comments".to_owned()),
+            (
+                "merge it: it is applied",
+                "git switch main && git merge proposal/mine && git push origin main".to_owned(),
+            ),
+            ("roll it back", "git revert --no-edit HEAD && git push origin main".to_owned()),
+            ("drift", format!("rm {}/web/contact.html && mainstay drift", stage.world.display())),
+            ("put the world back", "mainstay apply web".to_owned()),
         ];
-        for line in lines {
+        for (meaning, line) in commands {
+            say.remark(meaning);
             say.command(&line);
         }
         say.line("Ctrl-C ends it and removes the folder.");
@@ -409,6 +438,14 @@ impl Show<'_> {
         Ok(failed
             .map(|f| f.summary)
             .or(repository.map(|(text, _)| text)))
+    }
+}
+
+/// A comment without the marker that it is found by, which nobody sees on GitHub.
+fn without_marker(body: &str) -> &str {
+    match body.split_once('\n') {
+        Some((first, rest)) if first.starts_with("<!-- mainstay:") => rest,
+        _ => body,
     }
 }
 

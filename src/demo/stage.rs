@@ -1,7 +1,7 @@
 //! The demo's props: folders, a bare repository, a checkout, settings, and the voice.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anstyle::{AnsiColor, Style};
 
@@ -14,6 +14,37 @@ const DECLARATION: &str = include_str!("../../workspaces/shop.toml");
 /// The placeholder in it.
 const PLACEHOLDER: &str = "/srv/git/shop.git";
 
+/// The settings of the demo's daemon.
+const SETTINGS: &str = "\
+# The settings of the demo's daemon.
+data_dir   = \"var\"
+poll_every = \"1s\"
+listen     = \"off\"
+
+[sandbox]
+level = \"none\" # nobody's code is planned here but the demo's own, and yours
+";
+
+/// The workspaces of the shop, each in the folder of its name.
+const WORKSPACES: [&str; 3] = ["database", "network", "web"];
+
+/// Looks for a program that the demo needs.
+pub(super) fn look_for(
+    name: &'static str,
+    program: &'static str,
+    from: &'static str,
+) -> Result<PathBuf, DemoError> {
+    which::which(program).map_err(|_| DemoError::Missing {
+        name,
+        program,
+        looked_in: match std::env::var("PATH") {
+            Ok(path) if !path.is_empty() => format!("the PATH, {path}"),
+            _ => "the PATH, which is empty".to_owned(),
+        },
+        from,
+    })
+}
+
 /// Everything that the demo plays with, below one temporary folder.
 pub(super) struct Stage {
     /// The folder of files that stands in for the world.
@@ -24,6 +55,8 @@ pub(super) struct Stage {
     pub(super) checkout: PathBuf,
     /// The daemon's settings.
     pub(super) config: PathBuf,
+    /// What a shell reads to be in the demo.
+    pub(super) env: PathBuf,
     cli_config: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -31,7 +64,6 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes the folders, the repository with its first commit, and the settings.
     pub(super) fn set() -> Result<Self, DemoError> {
-        which::which("git").map_err(|_| DemoError::Git)?;
         let folder = tempfile::Builder::new()
             .prefix("mainstay-demo-")
             .tempdir()
@@ -39,7 +71,7 @@ impl Stage {
                 path: std::env::temp_dir(),
                 source,
             })?;
-        let top = folder.path();
+        let top = folder.path().to_owned();
         let executable = std::env::current_exe().map_err(|source| DemoError::File {
             path: PathBuf::from("mainstay"),
             source,
@@ -52,11 +84,13 @@ impl Stage {
             remote: top.join("shop.git"),
             checkout: top.join("shop"),
             config: top.join("mainstay.toml"),
+            env: top.join("env"),
             cli_config,
             _folder: folder,
         };
         make_folder(&stage.world)?;
         stage.write_settings()?;
+        stage.write_env(&top.join("bin"), &executable)?;
         git(
             None,
             &[
@@ -77,7 +111,15 @@ impl Stage {
             ],
         )?;
         stage.git(&["switch", "--quiet", "--orphan", "main"])?;
-        stage.commit(example::example_files(), "The shop, as it begins")?;
+        // For what a person commits here, whoever they are elsewhere.
+        stage.git(&["config", "user.name", "Demo"])?;
+        stage.git(&["config", "user.email", "demo@mainstay.invalid"])?;
+        stage.write_files(example::example_files())?;
+        let locks = stage.lock_providers()?;
+        let mut add = vec!["add", "--force"];
+        add.extend(locks.iter().map(String::as_str));
+        stage.git(&add)?;
+        stage.commit("The shop, as it begins")?;
         stage.git(&["push", "--quiet", "origin", "main"])?;
         Ok(stage)
     }
@@ -105,7 +147,8 @@ impl Stage {
         edits: &[example::ExampleFile],
     ) -> Result<String, DemoError> {
         self.git(&["switch", "--quiet", "--create", branch])?;
-        self.commit(edits, "Get ready for the summer")?;
+        self.write_files(edits)?;
+        self.commit("Get ready for the summer")?;
         self.git(&["push", "--quiet", "origin", branch])?;
         self.git(&["rev-parse", branch])
     }
@@ -119,7 +162,7 @@ impl Stage {
         self.head()
     }
 
-    fn commit(&self, files: &[example::ExampleFile], message: &str) -> Result<(), DemoError> {
+    fn write_files(&self, files: &[example::ExampleFile]) -> Result<(), DemoError> {
         for (path, content) in files {
             let path = self.checkout.join(path);
             if let Some(folder) = path.parent() {
@@ -127,20 +170,72 @@ impl Stage {
             }
             write(&path, content)?;
         }
+        Ok(())
+    }
+
+    fn commit(&self, message: &str) -> Result<(), DemoError> {
         self.git(&["add", "--all"])?;
         self.git(&["commit", "--quiet", "-m", message])?;
         Ok(())
+    }
+
+    /// Writes the lock file of each workspace, as belongs into every repository: without one
+    /// Terraform warns in each plan. Gives their paths in the checkout.
+    fn lock_providers(&self) -> Result<Vec<String>, DemoError> {
+        let mut locks = Vec::new();
+        for workspace in WORKSPACES {
+            let folder = self.checkout.join(workspace);
+            let data = self.config.with_file_name("init");
+            let failed = |said: String| DemoError::InitFailed {
+                folder: folder.clone(),
+                said,
+            };
+            let output = Command::new("terraform")
+                .args(["init", "-backend=false", "-input=false", "-no-color"])
+                .current_dir(&folder)
+                .envs(self.environment())
+                .env("TF_DATA_DIR", &data)
+                .stdin(Stdio::null())
+                .output()
+                .map_err(|error| failed(error.to_string()))?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr);
+                return Err(failed(
+                    said.split_whitespace().collect::<Vec<_>>().join(" "),
+                ));
+            }
+            locks.push(format!("{workspace}/.terraform.lock.hcl"));
+        }
+        Ok(locks)
     }
 
     fn git(&self, arguments: &[&str]) -> Result<String, DemoError> {
         git(Some(&self.checkout), arguments)
     }
 
+    /// Writes what a shell reads to be in the demo: this very program, its settings, the provider.
+    fn write_env(&self, bin: &Path, executable: &Path) -> Result<(), DemoError> {
+        make_folder(bin)?;
+        std::os::unix::fs::symlink(executable, bin.join("mainstay")).map_err(|source| {
+            DemoError::File {
+                path: bin.to_owned(),
+                source,
+            }
+        })?;
+        let mut lines = format!("export PATH={}:\"$PATH\"\n", quoted(bin)?);
+        lines.push_str(&format!(
+            "export MAINSTAY_CONFIG={}\n",
+            quoted(&self.config)?
+        ));
+        for (name, value) in self.environment() {
+            lines.push_str(&format!("export {name}={}\n", quoted(Path::new(&value))?));
+        }
+        lines.push_str(&format!("cd {}\n", quoted(&self.checkout)?));
+        write(&self.env, &lines)
+    }
+
     fn write_settings(&self) -> Result<(), DemoError> {
-        write(
-            &self.config,
-            "# The settings of the demo's daemon.\ndata_dir   = \"var\"\npoll_every = \"1s\"\nlisten     = \"off\"\n",
-        )?;
+        write(&self.config, SETTINGS)?;
         let workspaces = self.config.with_file_name("workspaces");
         make_folder(&workspaces)?;
         let declaration = DECLARATION
@@ -149,6 +244,11 @@ impl Stage {
             .replace("every = \"1m\"", "every = \"5s\"");
         write(&workspaces.join("shop.toml"), &declaration)
     }
+}
+
+/// A path as a shell reads it whatever is in it.
+fn quoted(path: &Path) -> Result<String, DemoError> {
+    Ok(format!("'{}'", text(path)?.replace('\'', "'\\''")))
 }
 
 fn text(path: &Path) -> Result<&str, DemoError> {
@@ -246,6 +346,12 @@ impl Say {
     pub(super) fn command(&self, text: &str) {
         let Self { command, .. } = self;
         println!("  {command}$ {text}{command:#}");
+    }
+
+    /// What the next command is for.
+    pub(super) fn remark(&self, text: &str) {
+        let Self { quiet, .. } = self;
+        println!("  {quiet}# {text}{quiet:#}");
     }
 
     /// Something that came about.

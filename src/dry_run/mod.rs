@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use self::subject::{Subject, find_subject};
+use self::subject::{Declared, Subject, find_subject};
 use crate::config::Config;
 use crate::engine::{
     self, CancelToken, Engine, Job, Lock, Observer, ObserverRefused, PlanMode, Progress, StepEnd,
@@ -83,33 +83,34 @@ pub enum DryRunError {
         #[source]
         source: std::io::Error,
     },
+    /// A person stopped it.
+    #[error("stopped: nothing was changed, and nothing is left behind")]
+    Stopped,
     /// A part ended by a panic.
     #[error("planning was cut short")]
     CutShort(#[from] tokio::task::JoinError),
 }
 
 fn hint(wanted: &WorkspaceName, known: &[WorkspaceName]) -> String {
+    /// Names that are less alike are no typing mistake.
+    const ALIKE: f64 = 0.7;
+    let likeness = |name: &WorkspaceName| strsim::jaro_winkler(wanted.as_str(), name.as_str());
     let near = known
         .iter()
-        .max_by(|a, b| {
-            let likeness = |n: &WorkspaceName| strsim::jaro_winkler(wanted.as_str(), n.as_str());
-            likeness(a).total_cmp(&likeness(b))
-        })
-        .filter(|name| strsim::jaro_winkler(wanted.as_str(), name.as_str()) > 0.7);
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .filter(|name| likeness(name) > ALIKE);
     match near {
         Some(name) => format!("did you mean `{name}`?"),
-        None => {
-            let all: Vec<_> = known.iter().map(|n| format!("`{n}`")).collect();
-            format!(
-                "there are {}",
-                if all.is_empty() {
-                    "none".to_owned()
-                } else {
-                    all.join(", ")
-                }
-            )
-        }
+        None => format!("there is {}", quoted(known)),
     }
+}
+
+fn quoted(names: &[WorkspaceName]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let all: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    all.join(", ")
 }
 
 /// Hears how the planning goes on.
@@ -199,6 +200,7 @@ pub async fn dry_run(
             cancel.clone(),
         );
         let repo = subject.declaration.repo.clone();
+        let declared = subject.declared;
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _turn = free.acquire().await;
@@ -208,6 +210,7 @@ pub async fn dry_run(
                 watcher.as_ref(),
                 &places,
                 &repo,
+                declared,
                 index,
                 &resolved,
                 &cancel,
@@ -223,6 +226,9 @@ pub async fn dry_run(
         let (index, (report, version)) = done??;
         tool = version.unwrap_or(tool);
         reports.push((index, report));
+    }
+    if cancel.is_cancelled() {
+        return Err(DryRunError::Stopped);
     }
     reports.sort_by_key(|(index, _)| *index);
     let workspaces: Vec<WorkspaceReport> = reports.into_iter().map(|(_, report)| report).collect();
@@ -289,6 +295,7 @@ async fn plan_one(
     watcher: &dyn Watcher,
     scratch: &Scratch,
     repo: &crate::id::RepoName,
+    declared: Declared,
     index: usize,
     resolved: &Resolved,
     cancel: &CancelToken,
@@ -326,10 +333,11 @@ async fn plan_one(
         progress: crate::report::Progress::Waiting,
         warnings: Vec::new(),
         took: Duration::ZERO,
-        on_merge: match settings.apply {
-            ApplyMode::OnMerge => OnMerge::Apply,
-            ApplyMode::OnApproval => OnMerge::HoldApproval,
-            ApplyMode::Never => OnMerge::Never,
+        on_merge: match (declared, settings.apply) {
+            (Declared::No, _) => OnMerge::Undeclared,
+            (Declared::Yes, ApplyMode::OnMerge) => OnMerge::Apply,
+            (Declared::Yes, ApplyMode::OnApproval) => OnMerge::HoldApproval,
+            (Declared::Yes, ApplyMode::Never) => OnMerge::Never,
         },
         state_note,
         after_merge: None,

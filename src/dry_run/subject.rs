@@ -8,10 +8,23 @@ use crate::source::{Base, WorkTree};
 use crate::watch::touched;
 use crate::workspace::{Declaration, Discover, RepoAddress};
 
+/// So many files are named that are not committed.
+const FILES_NAMED: usize = 5;
+
+/// Whether a declaration says how the workspaces are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declared {
+    /// One does.
+    Yes,
+    /// None does: they were found.
+    No,
+}
+
 /// What a dry run is of.
 pub(super) struct Subject {
     pub(super) tree: WorkTree,
     pub(super) declaration: Declaration,
+    pub(super) declared: Declared,
     pub(super) head: CommitSha,
     pub(super) base: CommitSha,
     pub(super) chosen: Vec<Resolved>,
@@ -35,10 +48,16 @@ pub(super) fn find_subject(request: &Request) -> Result<Subject, DryRunError> {
         .rsplit('/')
         .next()
         .and_then(|name| name.parse::<BranchName>().ok());
-    let declaration = match declared(request, &remotes, &top) {
-        Some(declaration) => declaration,
-        None => discovered(request, &tree, &remotes, &top, branch)?,
+    let (declaration, declared) = match declared(request, &remotes, &top) {
+        Some(declaration) => (declaration, Declared::Yes),
+        None => {
+            let found = discovered(request, &tree, &remotes, &top, branch)?;
+            (found, Declared::No)
+        }
     };
+    if declared == Declared::No && !request.declarations.is_empty() {
+        notes.push(undeclared(&remotes));
+    }
     let now = modules::resolve(&tree, &declaration)?;
     let before = modules::resolve(&base_tree, &declaration)?;
     if now
@@ -75,20 +94,48 @@ pub(super) fn find_subject(request: &Request) -> Result<Subject, DryRunError> {
             .map(|r| format!("`{}`", r.workspace.name))
             .collect();
         notes.push(format!(
-            "no workspace differs from `{revision}` at `{}`; `--workspace` plans one all the same ({})",
+            "no workspace differs from `{revision}` at `{}`; `--workspace NAME` plans one all the same: {}",
             base.short(),
             all.join(", ")
         ));
     }
+    if !chosen.is_empty() {
+        notes.extend(uncommitted(&WorkTree::uncommitted(&top)?));
+    }
     Ok(Subject {
         tree,
         declaration,
+        declared,
         head,
         base,
         chosen,
         removed,
         notes,
     })
+}
+
+/// What to say where declarations are known and none is of this repository.
+fn undeclared(remotes: &[String]) -> String {
+    let here = match remotes {
+        [] => "it has no remote".to_owned(),
+        [first, ..] => format!("its remote is `{}`", key_of(first)),
+    };
+    format!(
+        "no declaration is of this repository ({here}), so its root modules were found by looking"
+    )
+}
+
+/// What to say of files that a reviewer would not see.
+fn uncommitted(files: &[String]) -> Option<String> {
+    let mut names: Vec<_> = files
+        .iter()
+        .take(FILES_NAMED)
+        .map(|f| format!("`{f}`"))
+        .collect();
+    if files.len() > FILES_NAMED {
+        names.push(format!("{} more", files.len() - FILES_NAMED));
+    }
+    (!names.is_empty()).then(|| format!("planned with what is not committed: {}", names.join(", ")))
 }
 
 fn named(wanted: &[WorkspaceName], all: &[Resolved]) -> Result<Vec<Resolved>, DryRunError> {
@@ -116,14 +163,35 @@ fn declared(request: &Request, remotes: &[String], top: &std::path::Path) -> Opt
                 .iter()
                 .any(|url| path_of(url).eq_ignore_ascii_case(&format!("{owner}/{name}"))),
             RepoAddress::Git(url) => {
-                let same = |a: &str| {
-                    a.trim_end_matches('/').trim_end_matches(".git")
-                        == url.trim_end_matches('/').trim_end_matches(".git")
-                };
-                remotes.iter().any(|remote| same(remote)) || same(&top.to_string_lossy())
+                let wanted = key_of(url);
+                remotes.iter().any(|remote| key_of(remote) == wanted)
+                    || key_of(&top.to_string_lossy()) == wanted
             }
         })
         .cloned()
+}
+
+/// What the forms of one address have in common: host and path, without scheme, user and `.git`.
+fn key_of(url: &str) -> String {
+    let url = url.trim_end_matches('/').trim_end_matches(".git");
+    if let Some(path) = url.strip_prefix("file://") {
+        return path.to_owned();
+    }
+    let (rest, form) = match url.split_once("://") {
+        Some((_, rest)) => (rest, '/'),
+        // `user@host:path`, or a path.
+        None => (url, ':'),
+    };
+    let (host, path) = match rest.split_once(form) {
+        Some((host, path)) if !host.contains('/') => (host, path),
+        _ => return rest.to_owned(),
+    };
+    let host = host.rsplit('@').next().unwrap_or(host);
+    format!(
+        "{}/{}",
+        host.to_ascii_lowercase(),
+        path.trim_start_matches('/')
+    )
 }
 
 /// The last two parts of a remote's path, `owner/name`.
@@ -182,5 +250,36 @@ mod tests {
         ] {
             assert_eq!(path_of(url), "acme/infra", "{url}");
         }
+    }
+    #[test]
+    fn an_address_is_known_in_each_of_its_forms_and_without_credentials() {
+        for url in [
+            "https://Git.example/acme/infra.git",
+            "https://user:secret@git.example/acme/infra/",
+            "git@git.example:acme/infra.git",
+            "ssh://git@git.example/acme/infra",
+        ] {
+            assert_eq!(key_of(url), "git.example/acme/infra", "{url}");
+        }
+        for url in [
+            "/srv/git/infra.git",
+            "file:///srv/git/infra.git/",
+            "/srv/git/infra",
+        ] {
+            assert_eq!(key_of(url), "/srv/git/infra", "{url}");
+        }
+        assert_ne!(
+            key_of("https://a.example/x/y"),
+            key_of("https://b.example/x/y")
+        );
+    }
+
+    #[test]
+    fn what_is_not_committed_is_named_up_to_a_bound() {
+        let files = |count: usize| (0..count).map(|i| format!("f{i}")).collect::<Vec<_>>();
+        assert_eq!(uncommitted(&[]), None);
+        let few = uncommitted(&files(2)).unwrap();
+        assert_eq!(few, "planned with what is not committed: `f0`, `f1`");
+        assert!(uncommitted(&files(9)).unwrap().ends_with("`f4`, 4 more"));
     }
 }

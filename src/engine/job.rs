@@ -41,7 +41,7 @@ pub struct Job {
     pub var_files: Vec<String>,
     /// Terraform's own workspace to select, where it is not `default`.
     pub terraform_workspace: Option<String>,
-    /// What Terraform sees of the environment, as [`environment()`] chose it.
+    /// What Terraform sees of the environment, as [`super::environment()`] chose it.
     pub env: Vec<(String, Secret)>,
     /// How long a plan may take, init and all.
     pub plan_timeout: Duration,

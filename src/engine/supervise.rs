@@ -2,7 +2,7 @@
 //!
 //! It stands in a session of its own and outlives the daemon, so that after
 //! a `kill -9` of the daemon Terraform goes on and its outcome is still
-//! learned. It reads its [`Order`] from standard input, so that no secret
+//! learned. It reads its `Order` from standard input, so that no secret
 //! touches the disk, and starts nothing until one byte more says that the
 //! daemon has recorded the start.
 //!

@@ -19,7 +19,7 @@ const SCHEMA: &str = "mainstay.report/1";
 ///   warnings, plan, failure, after_merge}`, where
 ///   - `progress` is `waiting`, `running`, `planned`, `failed`, `cancelled`, `superseded` or
 ///     `needs_permission`, and `step` says which step runs;
-///   - `on_merge` is `apply`, `hold` or `never`;
+///   - `on_merge` is `apply`, `hold` or `never`, and null where no declaration says it;
 ///   - `plan` is null unless a whole plan is known. It has `has_changes`, `complete`, `counts`
 ///     `{create, update, replace, destroy, import, move, forget}`, `changes` of `{address,
 ///     previous_address, type, action, reason, import_id, lines}`, `outputs` of `{name, action,
@@ -79,9 +79,10 @@ fn workspace(workspace: &WorkspaceReport) -> Value {
         "step": step,
         "took_ms": milliseconds(workspace.took),
         "on_merge": match workspace.on_merge {
-            OnMerge::Apply => "apply",
-            OnMerge::HoldApproval => "hold",
-            OnMerge::Never => "never",
+            OnMerge::Apply => Some("apply"),
+            OnMerge::HoldApproval => Some("hold"),
+            OnMerge::Never => Some("never"),
+            OnMerge::Undeclared => None,
         },
         "state_note": workspace.state_note,
         "warnings": diagnostics(&workspace.warnings),

@@ -152,6 +152,8 @@ pub enum OnMerge {
     HoldApproval,
     /// Nothing: it is planned only.
     Never,
+    /// Nobody declared what: the workspace was found in a checkout.
+    Undeclared,
 }
 
 /// What the merge did with a workspace.

@@ -149,7 +149,10 @@ fn failures(page: &mut Page, report: &ProposalReport) {
         for failure in workspace.failures() {
             heading.take().inspect(|text| page.heading(text));
             let place = failure.diagnostics.first().and_then(place);
-            let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+            let place = place
+                .map(|place| format!(" ({place})"))
+                .filter(|place| !failure.summary.contains(place))
+                .unwrap_or_default();
             let text = format!(
                 "{} · {}: {}{place}",
                 workspace.name, failure.step, failure.summary
@@ -363,13 +366,15 @@ fn closing(page: &mut Page, report: &ProposalReport) {
     if let Some(text) = on_merge(report, NAMES) {
         page.line(Style::new(), &format!("On merge: {}", plain(&text)));
     }
-    let footer = format!(
-        "{} on {} at {} · {}",
+    let mut footer = format!(
+        "{} on {} at {}",
         report.head.short(),
         report.base_branch,
-        report.base.short(),
-        report.tool
+        report.base.short()
     );
+    if !report.tool.is_empty() {
+        footer.push_str(&format!(" · {}", report.tool));
+    }
     page.line(Style::new().dimmed(), &footer);
 }
 

@@ -3,8 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+
+/// Whoever asks for the holder has the lock for an instant; a daemon that starts waits so long.
+const HOLDER_ASKED: Duration = Duration::from_millis(200);
 
 /// Why the data folder cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +60,7 @@ impl DataDirLock {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !Self::is_ours_within(&file, HOLDER_ASKED) {
             let mut holder = String::new();
             file.read_to_string(&mut holder).map_err(failed)?;
             return Err(LockError::Taken {
@@ -67,6 +71,42 @@ impl DataDirLock {
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+
+    /// Whether the lock could be had in that time.
+    fn is_ours_within(file: &File, limit: Duration) -> bool {
+        let began = Instant::now();
+        while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if began.elapsed() > limit {
+                return false;
+            }
+            std::thread::sleep(limit / 20);
+        }
+        true
+    }
+
+    /// The number of the process that has the folder; `None` where no daemon has it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::File`] where the lock file is there and cannot be read.
+    pub fn holder(folder: &Path) -> Result<Option<u32>, LockError> {
+        let path = folder.join("daemon.lock");
+        let failed = |source| LockError::File {
+            file: path.clone(),
+            source,
+        };
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+            return Ok(None);
+        }
+        let mut holder = String::new();
+        file.read_to_string(&mut holder).map_err(failed)?;
+        Ok(holder.trim().parse().ok())
     }
 }
 
@@ -121,6 +161,18 @@ mod tests {
             "{error}"
         );
         drop(first);
+        DataDirLock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn who_has_the_folder_can_be_asked_and_asking_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(DataDirLock::holder(folder.path()).unwrap(), None);
+        let lock = DataDirLock::take(folder.path()).unwrap();
+        let ours = Some(std::process::id());
+        assert_eq!(DataDirLock::holder(folder.path()).unwrap(), ours);
+        drop(lock);
+        assert_eq!(DataDirLock::holder(folder.path()).unwrap(), None);
         DataDirLock::take(folder.path()).unwrap();
     }
 

@@ -162,6 +162,30 @@ impl WorkTree {
         })
     }
 
+    /// The files of the checkout in `dir` that are not as `HEAD` has them, by path, new ones too.
+    /// What git ignores does not count.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::NotARepository`], and [`SourceError::Git`] where git cannot tell.
+    pub fn uncommitted(dir: &Path) -> Result<Vec<String>, SourceError> {
+        let repo = discover(dir)?;
+        let mut options = git2::StatusOptions::new();
+        options
+            .include_untracked(true)
+            .recurse_untracked_dirs(true)
+            .include_ignored(false)
+            .exclude_submodules(true)
+            // The checkout is the person's: not even git's own cache in it is refreshed.
+            .update_index(false);
+        let failed = |error| SourceError::git(repo.path(), "see what is not committed", error);
+        let statuses = repo.statuses(Some(&mut options)).map_err(failed)?;
+        Ok(statuses
+            .iter()
+            .map(|entry| String::from_utf8_lossy(entry.path_bytes()).into_owned())
+            .collect())
+    }
+
     /// Copies the folder as it is now into the folder `dest`, which is made:
     /// files with their modes, links as links. Links that lead out of the folder
     /// by a relative path are made absolute, so that they lead to the same file.

@@ -56,7 +56,10 @@ pub enum StoreError {
         known: usize,
     },
     /// There is no file, and the command only reads.
-    #[error("there is no database at {file}: has `mainstay serve` run with this configuration?")]
+    #[error(
+        "nothing is recorded at {file} yet: start `mainstay serve` with these settings, or name those of the daemon \
+         by `--config`"
+    )]
     Missing {
         /// The file.
         file: PathBuf,

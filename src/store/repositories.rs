@@ -238,6 +238,26 @@ impl Store {
         })
     }
 
+    /// Records that a look found nothing new, unless one is recorded since `unless_since`.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn looked_again(
+        &self,
+        repo: &RepoName,
+        at: Timestamp,
+        unless_since: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE repositories SET looked_at = ?2 WHERE repo = ?1 AND looked_at < ?3",
+                params![repo.as_str(), at, unless_since],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Records up to when comments were read.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ pub fn proposal_report(
                 by: command.what.author.clone(),
                 reason: reason.clone(),
             }),
-            _ if command.what.line.trim() == "mainstay help" => {
+            _ if asks_for_help(command) => {
                 help = decide::HELP
                     .iter()
                     .map(|(form, meaning)| ((*form).to_owned(), (*meaning).to_owned()))
@@ -167,6 +167,14 @@ pub fn proposal_report(
         help,
         standing,
     })
+}
+
+/// Whether a command asks to be shown the commands; they name no workspace.
+fn asks_for_help(command: &Command) -> bool {
+    matches!(
+        decide::read(&command.what.line, &[]),
+        Some(Ok(request)) if request.verb == decide::Verb::Help
+    )
 }
 
 /// What planned, as the newest plan names it.

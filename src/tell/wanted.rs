@@ -52,7 +52,11 @@ fn reactions(
             CommandState::Done => {
                 let mut failed = false;
                 for run in &command.runs {
-                    failed |= fleet.store.run(*run)?.state == State::Failed;
+                    // What was let go and waits again was not done either: the comment says why.
+                    failed |= matches!(
+                        fleet.store.run(*run)?.state,
+                        State::Failed | State::Held | State::Interrupted
+                    );
                 }
                 vec![
                     Reaction::Eyes,

@@ -11,8 +11,9 @@ pub use history::touched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
@@ -65,17 +66,43 @@ pub enum WatchError {
     CutShort(#[from] tokio::task::JoinError),
 }
 
+/// A look that finds nothing new is noted this often: an idle daemon need not write at each poll,
+/// and `mainstay status` still tells that somebody looks.
+const NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
+
 /// Repositories that are looked at together, in as few requests as the forge can.
 struct Group {
     forge: Arc<dyn Forge>,
     repositories: Vec<Arc<Tracked>>,
 }
 
+/// How long after it was first seen a look is sure to show what came later: the forge's times are
+/// whole seconds, so that a second comment within one moves nothing.
+const SAME_SECOND: Duration = Duration::from_secs(2);
+
+/// What was seen last of a repository.
+#[derive(Clone)]
+struct Seen {
+    look: Arc<Look>,
+    /// When it was seen first.
+    changed: Instant,
+    talk: Talk,
+}
+
+/// Whether all comments that a look can stand for were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Talk {
+    /// There may be more of the same second.
+    MayGoOn,
+    /// A comment more would make another look.
+    Read,
+}
+
 /// Watches repositories, and knows what was seen last of each, to spare work when nothing moved.
 pub struct Watch {
     fleet: Arc<Fleet>,
     groups: Vec<Group>,
-    seen: Mutex<HashMap<RepoName, Arc<Look>>>,
+    seen: Mutex<HashMap<RepoName, Seen>>,
 }
 
 impl Watch {
@@ -194,21 +221,36 @@ impl Watch {
         let repo = tracked.repo();
         let store = &self.fleet.store;
         store.ensure_repository(repo, &tracked.declaration.branch)?;
-        let same = self
+        let before = self
             .seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(repo)
-            .is_some_and(|seen| **seen == *look);
-        if !same {
+            .filter(|seen| *seen.look == *look)
+            .cloned();
+        if before.is_some() {
+            store.looked_again(repo, at, at - NOTED_EVERY)?;
+        } else {
             self.bring(tracked, &look, at).await?;
         }
-        self.read_comments(tracked, same, at).await?;
+        let changed = before.as_ref().map_or_else(Instant::now, |b| b.changed);
+        let second_is_over = changed.elapsed() >= SAME_SECOND;
+        let talk = before.map_or(Talk::MayGoOn, |b| b.talk);
+        self.read_comments(tracked, talk, at).await?;
         commands::carry_out(&self.fleet, tracked).await?;
+        let seen = Seen {
+            look,
+            changed,
+            talk: if second_is_over {
+                Talk::Read
+            } else {
+                Talk::MayGoOn
+            },
+        };
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(repo.clone(), look);
+            .insert(repo.clone(), seen);
         Ok(())
     }
 
@@ -320,7 +362,7 @@ impl Watch {
     async fn read_comments(
         &self,
         tracked: &Tracked,
-        same: bool,
+        talk: Talk,
         at: Timestamp,
     ) -> Result<(), WatchError> {
         let repo = tracked.repo();
@@ -333,7 +375,7 @@ impl Watch {
             self.fleet.store.comments_read(repo, at)?;
             return Ok(());
         };
-        if same && !commands::may_come_unseen(&self.fleet, repo)? {
+        if talk == Talk::Read && !commands::may_come_unseen(&self.fleet, repo)? {
             return Ok(());
         }
         let comments = tracked.forge.comments(repo, since).await?;

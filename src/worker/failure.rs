@@ -56,7 +56,11 @@ pub fn of_engine(error: &EngineError, redactor: &Redactor) -> Failure {
             .iter()
             .map(|d| d.redacted(redactor))
             .collect(),
-        tail: redactor.redact(error.tail()).into_owned(),
+        // The diagnostics say it better than the end of the output, which repeats them.
+        tail: match error.diagnostics() {
+            [] => redactor.redact(error.tail()).into_owned(),
+            _ => String::new(),
+        },
         advice: Some(redactor.redact(&error.advice()).into_owned()).filter(|a| !a.is_empty()),
     }
 }

@@ -1,6 +1,6 @@
 //! What a test does to one repository, and reads from it, behind the client's back.
 
-mod conversation;
+pub(crate) mod conversation;
 
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};

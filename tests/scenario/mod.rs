@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::github::GitHub;
 use crate::github::log::LoggedRequest;
 use crate::github::repository::Repository;
-use crate::github::world::Role;
+use crate::github::repository::conversation::IssueView;
+use crate::github::world::{Role, Time};
 use crate::localfs;
 
 /// The account that the daemon writes with.
@@ -22,6 +23,9 @@ pub(crate) const BOT: &str = "mainstay-bot";
 
 /// Its token.
 pub(crate) const TOKEN: &str = "ghp_the-token-of-the-scenarios-0123456789";
+
+/// No scenario has more issues and pull requests in its repository.
+const MOST_NUMBERS: u64 = 50;
 
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -411,6 +415,10 @@ impl Scenario {
 
     fn check(&mut self) {
         self.checked = true;
+        self.check_comments();
+        if self.data_dir().is_dir() {
+            self.check_runs();
+        }
         let unknown = self.hub.unmodelled();
         assert!(
             unknown.is_empty(),
@@ -426,6 +434,243 @@ impl Scenario {
         let log = self.log();
         assert!(!log.contains(TOKEN), "the token is in the log");
         assert!(!log.contains("panicked"), "something panicked\n{log}");
+    }
+
+    /// Holds that no pull request has two comments of ours.
+    fn check_comments(&self) {
+        for number in 1..=MOST_NUMBERS {
+            let ours = self.repo.comments(number);
+            let ours = ours
+                .iter()
+                .filter(|c| c.author == BOT && c.body.starts_with("<!-- mainstay:"))
+                .count();
+            assert!(ours <= 1, "{ours} comments of ours on #{number}");
+        }
+    }
+
+    /// Holds that nothing is under way once the daemon has ended, and that no workspace was
+    /// ever worked on by two runs at once.
+    fn check_runs(&self) {
+        let runs = self.runs();
+        for run in &runs {
+            let state = run["state"].as_str().unwrap_or_default();
+            assert!(
+                !matches!(state, "preparing" | "planning" | "applying"),
+                "run {} is left {state}",
+                run["id"]
+            );
+        }
+        let mut taken: Vec<(String, u64, Span)> = Vec::new();
+        for run in &runs {
+            let id = run["id"].as_u64().expect("a run has a number");
+            let name = format!("{} {}", run["repository"], run["workspace"]);
+            for span in self.spans(id) {
+                let other = taken
+                    .iter()
+                    .find(|(of, by, at)| *of == name && *by != id && at.overlaps(&span));
+                assert!(
+                    other.is_none(),
+                    "run {id} was in {name} at the time of {other:?}: {span:?}"
+                );
+                taken.push((name.clone(), id, span));
+            }
+        }
+    }
+
+    /// The times between which a worker had a run: a hold that is let go gives it another.
+    pub(crate) fn spans(&self, id: u64) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut began = None;
+        for (at, event) in self.events(id) {
+            match event.as_str() {
+                "started" => began = Some(at),
+                "checked_out" | "apply_started" => {}
+                _ => spans.extend(began.take().map(|began| Span { began, ended: at })),
+            }
+        }
+        spans
+    }
+
+    /// What happened to a run and when, oldest first.
+    pub(crate) fn events(&self, id: u64) -> Vec<(Time, String)> {
+        let shown = self.json(&["run", &id.to_string(), "--format", "json"]);
+        shown["events"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|event| {
+                let at = event["at"].as_str().and_then(|at| at.parse().ok());
+                let name = event["event"]["event"].as_str().unwrap_or_default();
+                (at.expect("an event has a time"), name.to_owned())
+            })
+            .collect()
+    }
+
+    /// The runs for a purpose in a workspace, oldest first.
+    pub(crate) fn runs_for(&self, purpose: &str, workspace: &str) -> Vec<Value> {
+        let mut runs = self.runs();
+        runs.retain(|r| r["purpose"] == purpose && r["workspace"] == workspace);
+        runs.reverse();
+        runs
+    }
+
+    /// Waits until the newest run for a purpose in a workspace is in a state; gives its number.
+    pub(crate) async fn run_is(&mut self, purpose: &str, workspace: &str, state: &str) -> u64 {
+        let what = format!("the newest {purpose} run of {workspace} being {state}");
+        self.wait(&what, |s| {
+            let runs = s.runs_for(purpose, workspace);
+            let run = runs.last().filter(|run| run["state"] == state)?;
+            run["id"].as_u64()
+        })
+        .await
+    }
+
+    /// Waits until the daemon has looked at everything that is there now.
+    pub(crate) async fn looks(&mut self) {
+        let looks = |s: &Self| {
+            let requests = s.hub.requests();
+            requests.iter().filter(|r| r.path == "/graphql").count()
+        };
+        // The first look from now on sees all, and is taken in while the next ones are sent.
+        let before = looks(self);
+        self.wait("four more looks", |s| {
+            (looks(s) >= before + 4).then_some(())
+        })
+        .await;
+    }
+
+    /// Commits files to a branch from main, and opens a pull request of alice's for it.
+    pub(crate) fn propose(&self, branch: &str, files: &[(&str, &str)]) -> u64 {
+        let main = self.repo.head("main").expect("main is there");
+        self.repo.branch(branch, &main);
+        self.repo.commit(branch, files, branch);
+        self.repo.open_pull(branch, branch, "main", "alice")
+    }
+
+    /// Our reactions to a comment, as GitHub names them.
+    pub(crate) fn reactions(&self, number: u64, comment: u64) -> Vec<String> {
+        let comments = self.repo.comments(number);
+        let comment = comments.into_iter().find(|c| c.id == comment);
+        let reactions = comment.map(|c| c.reactions).unwrap_or_default();
+        let ours = reactions.into_iter().filter(|(who, _)| who == BOT);
+        ours.map(|(_, content)| content).collect()
+    }
+
+    /// Waits until these are our reactions to a comment.
+    pub(crate) async fn reacted(&mut self, number: u64, comment: u64, reactions: &[&str]) {
+        let what = format!("the reactions {reactions:?} to a comment on #{number}");
+        self.wait(&what, |s| {
+            let mut now = s.reactions(number, comment);
+            now.sort();
+            (now == reactions).then_some(())
+        })
+        .await;
+    }
+
+    /// Writes a comment, and waits for the reactions to it.
+    pub(crate) async fn says(
+        &mut self,
+        number: u64,
+        author: &str,
+        text: &str,
+        reactions: &[&str],
+    ) -> u64 {
+        let comment = self.repo.comment(number, author, text);
+        self.reacted(number, comment, reactions).await;
+        comment
+    }
+
+    /// The open issues of that title.
+    pub(crate) fn open_issues(&self, title: &str) -> Vec<IssueView> {
+        let mut issues = self.repo.issues();
+        issues.retain(|issue| issue.title == title && issue.state == "open");
+        issues
+    }
+
+    /// Waits for the one open issue of that title, until its body says `text`.
+    pub(crate) async fn issue_with(&mut self, title: &str, text: &str) -> IssueView {
+        self.wait(&format!("an issue `{title}` with `{text}`"), |s| {
+            let issues = s.open_issues(title);
+            assert!(issues.len() <= 1, "two open issues: {issues:?}");
+            issues.into_iter().find(|issue| issue.body.contains(text))
+        })
+        .await
+    }
+
+    /// Waits until no issue of that title is open.
+    pub(crate) async fn issue_closed(&mut self, title: &str) {
+        self.wait(&format!("the end of the issue `{title}`"), |s| {
+            s.open_issues(title).is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a file of the world holds `content`.
+    pub(crate) async fn world_has(&mut self, file: &str, content: &str) {
+        self.wait(&format!("{file} with `{content}` in the world"), |s| {
+            (s.in_world(file).as_deref() == Some(content)).then_some(())
+        })
+        .await;
+    }
+
+    /// Puts a program in front of Terraform that writes down each start and waits at gates.
+    pub(crate) fn put_gates(&self) {
+        let (folder, script) = (self.folder(), self.folder().join("terraform-gated"));
+        let text = format!(
+            "#!/bin/sh\necho \"$1\" >> '{0}/starts'\nwhile [ -e \"{0}/gate-$1\" ]; do sleep 0.05; done\nexec terraform \"$@\"\n",
+            folder.display()
+        );
+        std::fs::write(&script, text).expect("the program can be written");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, executable).expect("it can be made a program");
+        self.configure(&format!("engine = \"{}\"", script.display()));
+    }
+
+    /// Lets no start of Terraform's `command` through from now on.
+    pub(crate) fn shut_gate(&self, command: &str) {
+        std::fs::write(self.folder().join(format!("gate-{command}")), "").expect("a gate can shut");
+    }
+
+    /// Lets them through again.
+    pub(crate) fn open_gate(&self, command: &str) {
+        std::fs::remove_file(self.folder().join(format!("gate-{command}"))).expect("it was shut");
+    }
+
+    /// How often Terraform's `command` was started, where there are gates.
+    pub(crate) fn starts(&self, command: &str) -> usize {
+        let starts = std::fs::read_to_string(self.folder().join("starts")).unwrap_or_default();
+        starts.lines().filter(|line| *line == command).count()
+    }
+
+    /// The file that holds the state of the only workspace with that name.
+    pub(crate) fn state_file(&self, workspace: &str) -> PathBuf {
+        let repositories = std::fs::read_dir(self.data_dir().join("states"));
+        let below = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+        repositories
+            .into_iter()
+            .flatten()
+            .flatten()
+            .flat_map(|repository| below(&repository.path()))
+            .find(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                name.starts_with(&format!("{workspace}-"))
+            })
+            .map(|entry| entry.path().join("terraform.tfstate"))
+            .unwrap_or_else(|| panic!("{workspace} has no state"))
+    }
+}
+
+/// From when to when something was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) began: Time,
+    pub(crate) ended: Time,
+}
+
+impl Span {
+    /// Whether there is a time that both have inside.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.began < other.ended && other.began < self.ended
     }
 }
 
@@ -456,9 +701,22 @@ pub(crate) fn workspace(name: &str, more: &str) -> String {
 
 /// A root module that keeps one file of the world.
 pub(crate) fn one_file(name: &str, content: &str) -> String {
+    root(&[&file(name, content, "")])
+}
+
+/// A root module of these blocks.
+pub(crate) fn root(blocks: &[&str]) -> String {
     format!(
-        "terraform {{\n  required_providers {{\n    localfs = {{ source = \"{}\" }}\n  }}\n}}\n\nresource \"localfs_file\" \"{name}\" {{\n  path    = \"{name}.txt\"\n  content = \"{content}\"\n}}\n",
-        mainstay::provider::SOURCE
+        "terraform {{\n  required_providers {{\n    localfs = {{ source = \"{}\" }}\n  }}\n}}\n\n{}",
+        mainstay::provider::SOURCE,
+        blocks.join("\n")
+    )
+}
+
+/// A file of the world as a resource, with more arguments.
+pub(crate) fn file(name: &str, content: &str, more: &str) -> String {
+    format!(
+        "resource \"localfs_file\" \"{name}\" {{\n  path    = \"{name}.txt\"\n  content = \"{content}\"\n  {more}\n}}\n"
     )
 }
 

@@ -169,13 +169,12 @@ async fn show(
 fn wait_after(error: &ForgeError, attempts: u32) -> TimeDelta {
     match error {
         ForgeError::RateLimited { until, .. } => (*until - now()).max(TimeDelta::zero()),
-        ForgeError::Transient { .. } => {
+        // What is new may not be known everywhere at the forge yet.
+        ForgeError::Transient { .. } | ForgeError::NotFound { .. } => {
             LONGEST_WAIT.min(FIRST_WAIT * 2_i32.saturating_pow(attempts.min(16)))
         }
         // It would fail again at once: a person has to do something first.
-        ForgeError::Denied { .. } | ForgeError::NotFound { .. } | ForgeError::Refused { .. } => {
-            LONGEST_WAIT
-        }
+        ForgeError::Denied { .. } | ForgeError::Refused { .. } => LONGEST_WAIT,
     }
 }
 

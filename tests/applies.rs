@@ -123,12 +123,18 @@ async fn two_workspaces_apply_at_once_and_one_never_twice() {
     let slow = "delay_ms = 2000";
     let network = |content: &str| root(&[&file("subnet", content, slow)]);
     let dns = root(&[&file("zone", "acme.example", slow)]);
+    s.repo
+        .commit("main", &[("README", "two workspaces")], "Begin");
+    s.start();
+    s.wait("the first look", |s| {
+        s.log().contains("for the first time").then_some(())
+    })
+    .await;
     s.repo.commit(
         "main",
         &[("network/main.tf", &network("a")), ("dns/main.tf", &dns)],
         "Both",
     );
-    s.start();
     s.run_is("merge", "network", "applying").await;
     s.run_is("merge", "dns", "applying").await;
     let last = s

@@ -6,12 +6,14 @@ mod localfs;
 #[expect(dead_code, reason = "each test crate uses a part of the harness")]
 mod scenario;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use github::fault::{Fault, FaultKind, When};
 use github::git::Method;
 use github::limit::Resource;
 use github::log::Effect;
+use github::world::Role;
 use scenario::{BOT, Scenario, one_value};
 
 const COMMENTS: When = When::Call("POST", "/repos/acme/infra/issues/*/comments");
@@ -136,8 +138,13 @@ async fn a_lost_post_that_the_list_does_not_show_yet_leaves_one_comment() {
         .fault(Fault::new(COMMENTS, 1, FaultKind::ResetAfterEffect));
     // Before the first post the list is empty; before the second one it shows what was before the
     // first, since no status comes between.
-    let list = When::Call("GET", "/repos/acme/infra/issues/*/comments");
-    s.hub.fault(Fault::new(list, 2, FaultKind::Stale));
+    let lists = AtomicUsize::new(0);
+    let second_list = When::matches_if(move |method, path, _| {
+        method == "GET"
+            && path == "/repos/acme/infra/issues/1/comments"
+            && lists.fetch_add(1, Ordering::Relaxed) == 1
+    });
+    s.hub.fault(Fault::new(second_list, 1, FaultKind::Stale));
     s.hub.fault(Fault::new(STATUSES, 6, FaultKind::Status(500)));
     let (pull, _) = open(&s, "b");
     let one = |s: &Scenario| (posted(s) == 2 && s.repo.comments(pull).len() == 1).then_some(());
@@ -388,27 +395,56 @@ async fn a_forged_marker_in_somebody_elses_comment_is_left_alone() {
     s.end().await;
 }
 
-/// Plans a pull request and applies its merge, while its comment cannot be told; gives what
+/// Waits until a run of that purpose for that commit has ended so.
+async fn run_is(s: &mut Scenario, purpose: &str, commit: &str, state: &str) {
+    s.wait(&format!("a {purpose} run of {commit} being {state}"), |s| {
+        let runs = s.runs();
+        let found = runs
+            .iter()
+            .find(|r| r["purpose"] == purpose && r["commit"] == commit)?;
+        (found["state"] == state).then_some(())
+    })
+    .await;
+}
+
+/// Plans a pull request and applies its merge while its comment cannot be told; gives what
 /// `mainstay status` says of that.
 async fn goes_on_without_a_comment(s: &mut Scenario, pull: u64, head: &str) -> String {
+    run_is(s, "propose", head, "planned").await;
     let said = status_says(s, &format!("not told yet: comment #{pull}")).await;
-    s.status_is(head, "mainstay/plan", "success").await;
     let merged = s.repo.merge(pull, Method::Merge, "alice").unwrap();
-    s.status_is(&merged, "mainstay/apply", "success").await;
+    run_is(s, "merge", &merged, "applied").await;
     assert_eq!(posted(s), 0);
     said
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_conversation_is_said_and_the_merge_is_applied() {
+async fn a_locked_conversation_stops_nobody_who_may_write() {
     let mut s = begun().await;
-    let refusal = When::Call("POST", "/repos/acme/infra/issues/*/comments");
-    s.hub
-        .fault(Fault::new(refusal, 100, FaultKind::Status(403)));
     let (pull, head) = open(&s, "b");
     s.repo.lock_conversation(pull);
-    goes_on_without_a_comment(&mut s, pull, &head).await;
-    s.hub.clear_faults();
+    s.comment_with(pull, "1 to change").await;
+    s.status_is(&head, "mainstay/plan", "success").await;
+    s.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_conversation_that_we_may_not_write_to_is_said_and_the_merge_is_applied() {
+    let mut s = Scenario::new().await;
+    s.repo.grant(BOT, Role::Read);
+    let first = s
+        .repo
+        .commit("main", &[("network/main.tf", &one_value("a"))], "Begin");
+    s.start();
+    run_is(&mut s, "merge", &first, "applied").await;
+    let (pull, head) = open(&s, "b");
+    s.repo.lock_conversation(pull);
+    let said = goes_on_without_a_comment(&mut s, pull, &head).await;
+    assert!(
+        said.contains("Unable to create comment because issue is locked"),
+        "{said}"
+    );
+    assert!(said.contains("not told yet: status"), "{said}");
     s.end().await;
 }
 
@@ -437,6 +473,7 @@ async fn a_token_that_may_not_comment_is_said_and_the_merge_is_applied() {
         said.contains("this needs the permissions `Issues: write` and `Pull requests: write`"),
         "{said}"
     );
+    s.status_is(&head, "mainstay/plan", "success").await;
     assert!(!s.log().contains(token), "the token is in the log");
     s.end().await;
 }

@@ -41,6 +41,7 @@ pub use self::error::{
 };
 pub use self::events::ApplyOutcome;
 pub use self::job::{Job, Lock, State};
+pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;

@@ -254,9 +254,10 @@ fn for_lock(lock: &LockInfo) -> String {
 fn for_apply(failed: &FailedApply) -> String {
     let mut advice = match symptom(&failed.evidence.diagnostics, &failed.evidence.tail) {
         Symptom::StalePlan => "Nothing was changed. Plan again.".to_owned(),
-        _ => "What was changed stays changed. Plan again to see what is left, and let it go when \
-              that is right."
-            .to_owned(),
+        _ => {
+            "What was changed stays changed; `mainstay apply` plans again and applies what is left."
+                .to_owned()
+        }
     };
     if let Some(stranded) = &failed.stranded {
         let kept = stranded.kept.display();

@@ -319,7 +319,7 @@ impl Scenario {
     }
 
     /// How often the repositories were looked at so far: by GraphQL, or by REST where that is refused.
-    pub(crate) fn looks(&self) -> usize {
+    pub(crate) fn look_count(&self) -> usize {
         let pulls = format!("/repos/{}/pulls", self.repo.full_name());
         let requests = self.hub.requests();
         let is_look =
@@ -330,9 +330,9 @@ impl Scenario {
     /// Waits until the repositories were looked at so many times more: whatever the state before
     /// leads to has then been begun.
     pub(crate) async fn looks_pass(&mut self, more: usize) {
-        let enough = self.looks() + more;
+        let enough = self.look_count() + more;
         self.wait(&format!("{more} more looks"), |s| {
-            (s.looks() >= enough).then_some(())
+            (s.look_count() >= enough).then_some(())
         })
         .await;
     }
@@ -527,16 +527,8 @@ impl Scenario {
 
     /// Waits until the daemon has looked at everything that is there now.
     pub(crate) async fn looks(&mut self) {
-        let looks = |s: &Self| {
-            let requests = s.hub.requests();
-            requests.iter().filter(|r| r.path == "/graphql").count()
-        };
         // The first look from now on sees all, and is taken in while the next ones are sent.
-        let before = looks(self);
-        self.wait("four more looks", |s| {
-            (looks(s) >= before + 4).then_some(())
-        })
-        .await;
+        self.looks_pass(4).await;
     }
 
     /// Commits files to a branch from main, and opens a pull request of alice's for it.

@@ -235,6 +235,11 @@ pub enum Trigger {
         /// The run that found it.
         run: RunId,
     },
+    /// An apply came to a good end, and may have ended the drift that was found before.
+    Applied {
+        /// The run that applied.
+        run: RunId,
+    },
     /// An apply was interrupted, and the workspace is planned anew.
     Interrupted {
         /// The run that was interrupted.

@@ -50,7 +50,7 @@ async fn an_apply_that_fails_half_way_says_how_far_it_came_and_is_repeated_on_co
     assert_eq!(s.in_world("first.txt").as_deref(), Some("1"));
 
     let runs = s.runs().len();
-    s.looks().await;
+    s.looked().await;
     assert_eq!(s.runs().len(), runs, "nothing is repeated by itself");
 
     s.says(pull, "alice", "mainstay apply", &["confused", "eyes"])
@@ -123,12 +123,18 @@ async fn two_workspaces_apply_at_once_and_one_never_twice() {
     let slow = "delay_ms = 2000";
     let network = |content: &str| root(&[&file("subnet", content, slow)]);
     let dns = root(&[&file("zone", "acme.example", slow)]);
+    s.repo
+        .commit("main", &[("README", "two workspaces")], "Begin");
+    s.start();
+    s.wait("the first look", |s| {
+        s.log().contains("for the first time").then_some(())
+    })
+    .await;
     s.repo.commit(
         "main",
         &[("network/main.tf", &network("a")), ("dns/main.tf", &dns)],
         "Both",
     );
-    s.start();
     s.run_is("merge", "network", "applying").await;
     s.run_is("merge", "dns", "applying").await;
     let last = s

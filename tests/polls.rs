@@ -64,9 +64,9 @@ async fn planned_pull(s: &mut Scenario, value: &str) -> u64 {
 
 /// How many looks pass until `seen` gives something, which must come to pass.
 async fn looks_until(s: &mut Scenario, what: &str, seen: impl Fn(&Scenario) -> bool) -> usize {
-    let before = s.look_count();
+    let before = s.looks();
     s.wait(what, |s| seen(s).then_some(())).await;
-    s.look_count() - before
+    s.looks() - before
 }
 
 fn has_reaction(s: &Scenario, issue: u64, comment: u64, content: &str) -> bool {

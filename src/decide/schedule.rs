@@ -96,9 +96,10 @@ fn of_proposal(facts: &Facts, proposal: &ProposalFacts, actions: &mut Vec<Action
         let due = match latest {
             None => true,
             Some(run) if run.inputs != touch.inputs || run.state == State::Superseded => true,
-            // The state that it was planned against is no more.
+            // The state that it was planned against is no more. Since a workspace is never taken
+            // twice, what was planned after the apply ended was begun after it too.
             Some(run) => {
-                run.state == State::Planned && applied_at.is_some_and(|at| run.created_at < at)
+                run.state == State::Planned && applied_at.is_some_and(|at| run.changed_at < at)
             }
         };
         if due {
@@ -122,15 +123,18 @@ fn of_merge(facts: &Facts, viewed: &ViewedWorkspace, actions: &mut Vec<Action>) 
     let Some(known) = facts.workspaces.iter().find(|w| w.name == viewed.name) else {
         return;
     };
+    let never = known.settings.apply == ApplyMode::Never;
+    let newest = latest(facts, Purpose::Merge, &viewed.name, None).map(|r| r.id);
     for run in unended(facts, Purpose::Merge).filter(|r| r.workspace == viewed.name) {
-        if run.inputs != viewed.inputs && may_be_superseded(run) {
+        let wanted = run.inputs == viewed.inputs && Some(run.id) == newest && !never;
+        if !wanted && may_be_superseded(run) {
             actions.push(Action::Supersede {
                 run: run.id,
                 by: view.commit.short().to_owned(),
             });
         }
     }
-    if viewed.presence == Presence::Absent || known.settings.apply == ApplyMode::Never {
+    if viewed.presence == Presence::Absent || never {
         return;
     }
     let is_there = known.settled == Settled::Yes
@@ -197,20 +201,42 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
     let Some(drift) = &known.settings.drift else {
         return;
     };
-    let Some(order) = drift_order(facts, known, Trigger::Schedule) else {
+    let Some(mut order) = drift_order(facts, known, Trigger::Schedule) else {
         return;
     };
     let merge = latest(facts, Purpose::Merge, &known.name, None);
     let last = latest(facts, Purpose::Drift, &known.name, None);
-    let taken = last.is_some_and(|r| !r.state.is_end())
+    if let Some(stale) = last
+        && !stale.state.is_end()
+        && stale.inputs != order.inputs
+        && may_be_superseded(stale)
+    {
+        // It would compare the world with what the workspace is no longer at.
+        actions.push(Action::Supersede {
+            run: stale.id,
+            by: order.commit.short().to_owned(),
+        });
+    }
+    let merges_now = actions.iter().any(|action| match action {
+        Action::Queue(order) => order.purpose == Purpose::Merge && order.workspace == known.name,
+        Action::Supersede { .. } => false,
+    });
+    let taken = merges_now
+        || last.is_some_and(|r| !r.state.is_end())
         || merge.is_some_and(|r| !r.state.is_end() && r.state != State::Held);
     if taken {
         return;
     }
     let found = last.filter(|r| r.drift == Found::Yes);
+    // What an apply has just left as it is (an ignored attribute, say) it would leave again at
+    // once, and a repair that waits for a person waits once: both are left to the schedule.
+    let repairable = |found: &RunFacts| {
+        !matches!(found.trigger, Trigger::Applied { .. })
+            && merge.is_none_or(|r| r.state.is_end() && r.id < found.id)
+    };
     if let Some(found) = found
         && drift.action == DriftAction::Apply
-        && merge.is_none_or(|r| r.id < found.id)
+        && repairable(found)
         && let Some(viewed) = facts.view.as_ref().and_then(|v| v.workspace(&known.name))
         && viewed.inputs == order.inputs
     {
@@ -222,6 +248,9 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
     // Once the drift that was found may be gone, it is looked at again at once.
     let settled_since =
         found.is_some_and(|r| known.applied.as_ref().is_some_and(|a| a.at > r.created_at));
+    if let (true, Some(merge)) = (settled_since, merge) {
+        order.trigger = Trigger::Applied { run: merge.id };
+    }
     if settled_since || drift.every.due(known.drift_at, now) {
         actions.push(Action::Queue(Box::new(order)));
     }

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::verdict::verdict;
-use super::{AfterMerge, Failure, OnMerge, Progress, ProposalReport, Standing, WorkspaceReport};
+use super::{
+    AfterMerge, AppliedParts, Failure, OnMerge, Progress, ProposalReport, Standing, WorkspaceReport,
+};
 use crate::plan::{Check, Counts, Diagnostic, Plan};
 
 /// The name of the form below. Within it names are added, and none changes its meaning.
@@ -166,20 +168,31 @@ fn after_merge(outcome: &AfterMerge) -> Value {
         }
         AfterMerge::Failed {
             failure: why,
-            applied,
-            failed,
-            not_reached,
-        } => json!({
-            "outcome": "failed",
-            "failure": failure(why),
-            "applied": applied,
-            "failed": failed,
-            "not_reached": not_reached,
-        }),
+            parts,
+        } => with_parts(json!({"outcome": "failed", "failure": failure(why)}), parts),
         AfterMerge::Superseded { by } => json!({"outcome": "superseded", "by": by}),
-        AfterMerge::Cancelled { by } => json!({"outcome": "cancelled", "by": by}),
-        AfterMerge::Interrupted { next } => json!({"outcome": "interrupted", "next": next}),
+        AfterMerge::Cancelled { by, parts } => {
+            with_parts(json!({"outcome": "cancelled", "by": by}), parts)
+        }
+        AfterMerge::Interrupted { parts, next } => {
+            with_parts(json!({"outcome": "interrupted", "next": next}), parts)
+        }
     }
+}
+
+/// Adds the addresses that an apply reached and those that it did not.
+fn with_parts(mut outcome: Value, parts: &AppliedParts) -> Value {
+    let AppliedParts {
+        done,
+        failed,
+        not_reached,
+        unknown,
+    } = parts;
+    outcome["applied"] = json!(done);
+    outcome["failed"] = json!(failed);
+    outcome["not_reached"] = json!(not_reached);
+    outcome["unknown"] = json!(unknown);
+    outcome
 }
 
 fn milliseconds(duration: std::time::Duration) -> u64 {

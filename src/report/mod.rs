@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Diagnostic, Plan};
-pub use crate::run::Failure;
+pub use crate::run::{AppliedParts, Failure};
 
 mod comment;
 mod diff;
@@ -187,12 +187,8 @@ pub enum AfterMerge {
     Failed {
         /// What failed.
         failure: Failure,
-        /// Addresses of what was changed before.
-        applied: Vec<String>,
-        /// Addresses of what could not be changed.
-        failed: Vec<String>,
-        /// Addresses of what was not reached.
-        not_reached: Vec<String>,
+        /// How far it came.
+        parts: AppliedParts,
     },
     /// Something newer took its place.
     Superseded {
@@ -203,9 +199,13 @@ pub enum AfterMerge {
     Cancelled {
         /// Who.
         by: String,
+        /// How far it came.
+        parts: AppliedParts,
     },
     /// The process that applied was lost, and how far it came is not known.
     Interrupted {
+        /// How far it was seen to come.
+        parts: AppliedParts,
         /// What is done about it; names between backticks.
         next: String,
     },

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::words::{Tense, counted, cut_off, took};
-use super::{AfterMerge, ProposalReport, WorkspaceReport};
+use super::{AfterMerge, AppliedParts, ProposalReport, WorkspaceReport};
 
 /// What the merge did, a sentence for each workspace.
 pub(super) fn outcomes(report: &ProposalReport, limit: usize) -> Vec<Outcome> {
@@ -75,31 +75,42 @@ pub(super) fn outcome(workspace: &WorkspaceReport, limit: usize) -> Outcome {
                 command.replace('`', "")
             )
         }
-        Some(AfterMerge::Failed {
-            failure,
-            applied,
-            failed,
-            not_reached,
-        }) => {
-            for (word, addresses) in [
-                ("applied before", applied),
-                ("failed", failed),
-                ("not reached", not_reached),
-            ] {
-                if !addresses.is_empty() {
-                    let (names, more) = cut_off(addresses.clone(), limit);
-                    lists.push(Addresses { word, names, more });
-                }
-            }
+        Some(AfterMerge::Failed { failure, parts }) => {
+            lists = reached(parts, limit);
             format!("`{name}` failed: `{}`", failure.step.replace('`', "'"))
         }
         Some(AfterMerge::Superseded { by }) => format!("`{name}` is superseded by {by}"),
-        Some(AfterMerge::Cancelled { by }) => {
+        Some(AfterMerge::Cancelled { by, parts }) => {
+            lists = reached(parts, limit);
             format!("`{name}` was cancelled by `{}`", by.replace('`', "'"))
         }
-        Some(AfterMerge::Interrupted { next }) => {
+        Some(AfterMerge::Interrupted { parts, next }) => {
+            lists = reached(parts, limit);
             format!("`{name}` was interrupted, and how far it came is not known: {next}")
         }
     };
     Outcome { sentence, lists }
+}
+
+/// How far an apply came that did not do all.
+fn reached(parts: &AppliedParts, limit: usize) -> Vec<Addresses> {
+    let AppliedParts {
+        done,
+        failed,
+        not_reached,
+        unknown,
+    } = parts;
+    [
+        ("applied before", done),
+        ("failed", failed),
+        ("begun, and not seen to end", unknown),
+        ("not reached", not_reached),
+    ]
+    .into_iter()
+    .filter(|(_, addresses)| !addresses.is_empty())
+    .map(|(word, addresses)| {
+        let (names, more) = cut_off(addresses.clone(), limit);
+        Addresses { word, names, more }
+    })
+    .collect()
 }

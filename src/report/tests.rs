@@ -188,9 +188,12 @@ fn failed_apply() -> AfterMerge {
             tail: "aws_instance.b: Creating...\nError: quota exceeded".to_owned(),
             advice: Some("`mainstay apply network` plans and applies again.".to_owned()),
         },
-        applied: vec!["aws_instance.a".to_owned()],
-        failed: vec!["aws_instance.b".to_owned()],
-        not_reached: vec!["aws_instance.c".to_owned(), "aws_instance.d".to_owned()],
+        parts: AppliedParts {
+            done: vec!["aws_instance.a".to_owned()],
+            failed: vec!["aws_instance.b".to_owned()],
+            not_reached: vec!["aws_instance.c".to_owned(), "aws_instance.d".to_owned()],
+            unknown: Vec::new(),
+        },
     }
 }
 
@@ -402,12 +405,18 @@ fn hostile(text: &str) -> ProposalReport {
     let mut four = workspace("logs", Progress::Waiting);
     four.after_merge = Some(AfterMerge::Failed {
         failure,
-        applied: vec![text.clone()],
-        failed: vec![text.clone()],
-        not_reached: vec![text.clone()],
+        parts: AppliedParts {
+            done: vec![text.clone()],
+            failed: vec![text.clone()],
+            not_reached: vec![text.clone()],
+            unknown: vec![text.clone()],
+        },
     });
     let mut five = workspace("audit", Progress::Waiting);
-    five.after_merge = Some(AfterMerge::Cancelled { by: text.clone() });
+    five.after_merge = Some(AfterMerge::Cancelled {
+        by: text.clone(),
+        parts: AppliedParts::default(),
+    });
     let mut report = report(vec![one, two, three, four, five]);
     report.tool = text.clone();
     report.notes = vec![text.clone()];

@@ -232,9 +232,12 @@ impl Scenario {
     ) -> T {
         let began = Instant::now();
         loop {
+            let looked = Instant::now();
             if let Some(found) = look(self) {
                 return found;
             }
+            // A look that starts a program must leave the daemon time to work.
+            let pause = looked.elapsed() * 3;
             let ended = self
                 .daemon
                 .as_mut()
@@ -254,7 +257,7 @@ impl Scenario {
                     self.log()
                 );
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(pause.max(Duration::from_millis(25))).await;
         }
     }
 
@@ -301,10 +304,14 @@ impl Scenario {
 
     /// The runs on record, newest first, as `mainstay runs` prints them.
     pub(crate) fn runs(&self) -> Vec<Value> {
-        if !self.data_dir().join("mainstay.db").exists() {
+        let arguments = ["runs", "--format", "json", "--limit", "0"];
+        let asked = self.run(&arguments);
+        if asked.stderr.contains("there is no database") {
             return Vec::new();
         }
-        let listed = self.json(&["runs", "--format", "json", "--limit", "0"]);
+        let listed: Value = serde_json::from_str(&asked.stdout).unwrap_or_else(|error| {
+            panic!("{arguments:?} printed no JSON ({error}): {}", asked.stderr)
+        });
         listed["runs"].as_array().cloned().unwrap_or_default()
     }
 
@@ -319,7 +326,7 @@ impl Scenario {
     }
 
     /// How often the repositories were looked at so far: by GraphQL, or by REST where that is refused.
-    pub(crate) fn look_count(&self) -> usize {
+    pub(crate) fn looks(&self) -> usize {
         let pulls = format!("/repos/{}/pulls", self.repo.full_name());
         let requests = self.hub.requests();
         let is_look =
@@ -330,9 +337,9 @@ impl Scenario {
     /// Waits until the repositories were looked at so many times more: whatever the state before
     /// leads to has then been begun.
     pub(crate) async fn looks_pass(&mut self, more: usize) {
-        let enough = self.look_count() + more;
+        let enough = self.looks() + more;
         self.wait(&format!("{more} more looks"), |s| {
-            (s.look_count() >= enough).then_some(())
+            (s.looks() >= enough).then_some(())
         })
         .await;
     }
@@ -376,11 +383,7 @@ impl Scenario {
                 let listed = std::fs::read_to_string(thread.path().join("children"));
                 for child in listed.unwrap_or_default().split_whitespace() {
                     let Ok(child) = child.parse() else { continue };
-                    let line = read(child, "cmdline");
-                    // Until it runs its own program it is a copy of the daemon.
-                    if line != all[0] {
-                        all.push(line + &read(child, "environ"));
-                    }
+                    all.push(read(child, "cmdline") + &read(child, "environ"));
                     parents.push(child);
                 }
             }
@@ -416,7 +419,8 @@ impl Scenario {
     fn check(&mut self) {
         self.checked = true;
         self.check_comments();
-        if self.data_dir().is_dir() {
+        // A daemon that was never started has no record.
+        if self.data_dir().join("mainstay.db").is_file() {
             self.check_runs();
         }
         let unknown = self.hub.unmodelled();
@@ -526,7 +530,7 @@ impl Scenario {
     }
 
     /// Waits until the daemon has looked at everything that is there now.
-    pub(crate) async fn looks(&mut self) {
+    pub(crate) async fn looked(&mut self) {
         // The first look from now on sees all, and is taken in while the next ones are sent.
         self.looks_pass(4).await;
     }
@@ -634,6 +638,14 @@ impl Scenario {
         starts.lines().filter(|line| *line == command).count()
     }
 
+    /// Waits until nothing works below the scenario's folder, after a kill of the daemon.
+    pub(crate) async fn wait_for_nobody(&mut self) {
+        self.wait("the end of what the daemon left", |s| {
+            processes_below(s.folder()).is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// The file that holds the state of the only workspace with that name.
     pub(crate) fn state_file(&self, workspace: &str) -> PathBuf {
         let repositories = std::fs::read_dir(self.data_dir().join("states"));
@@ -649,6 +661,26 @@ impl Scenario {
             })
             .map(|entry| entry.path().join("terraform.tfstate"))
             .unwrap_or_else(|| panic!("{workspace} has no state"))
+    }
+}
+
+/// Kills every process that works in a folder or below it, as a power cut would, until none is left.
+pub(crate) fn kill_below(folder: &Path) {
+    let began = Instant::now();
+    loop {
+        let left = processes_below(folder);
+        if left.is_empty() {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "processes stay: {left:?}");
+        for line in left {
+            let pid = line.split([' ', '/']).find_map(|part| part.parse().ok());
+            if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+                // It may have ended by itself meanwhile.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -267,6 +267,20 @@ fn a_proposal_is_planned_again_after_its_workspace_was_applied() {
 }
 
 #[test]
+fn what_waited_for_an_apply_to_be_planned_is_planned_once() {
+    let mut facts = facts(
+        vec![viewed("network", "a")],
+        vec![known("network", Some("a"))],
+    );
+    facts.proposals = vec![proposal(1, 6, &[("network", "same")])];
+    let mut waited = run(1, Purpose::Propose, "network", "same", State::Planned);
+    waited.changed_at = at(12);
+    facts.runs = vec![waited];
+    facts.workspaces[0].applied.as_mut().unwrap().at = at(11);
+    assert!(due(&facts, at(20)).is_empty());
+}
+
+#[test]
 fn a_forks_code_is_not_run_unasked() {
     let mut facts = facts(
         vec![viewed("network", "a")],
@@ -372,6 +386,34 @@ fn drift_that_shall_be_repaired_is_once_for_each_find() {
         .push(run(6, Purpose::Merge, "network", "a", State::Failed));
     facts.workspaces[0].settled = Settled::No;
     assert!(due(&facts, at(20)).is_empty());
+}
+
+#[test]
+fn a_repair_that_waits_for_a_person_is_not_asked_for_twice() {
+    let mut facts = with_drift(DriftAction::Apply);
+    facts.workspaces[0].drift_at = Some(at(10));
+    let mut found = run(5, Purpose::Drift, "network", "a", State::Planned);
+    found.drift = Found::Yes;
+    facts.runs = vec![run(4, Purpose::Merge, "network", "a", State::Held), found];
+    assert!(due(&facts, at(20)).is_empty());
+}
+
+#[test]
+fn drift_that_an_apply_has_just_left_is_left_to_the_schedule() {
+    let mut facts = with_drift(DriftAction::Apply);
+    facts.workspaces[0].drift_at = Some(at(10));
+    let mut found = run(5, Purpose::Drift, "network", "a", State::Planned);
+    found.drift = Found::Yes;
+    found.trigger = Trigger::Applied { run: RunId(4) };
+    facts.runs = vec![
+        run(4, Purpose::Merge, "network", "a", State::Applied),
+        found,
+    ];
+    assert!(due(&facts, at(20)).is_empty());
+    assert_eq!(
+        queued(&due(&facts, at(70))),
+        [(Purpose::Drift, "network".to_owned())]
+    );
 }
 
 #[test]
@@ -543,7 +585,7 @@ proptest! {
     #[test]
     fn what_is_due_comes_to_an_end(mut facts in any_facts()) {
         // What one look supersedes may let the next start something; then it is quiet.
-        for _ in 0..2 {
+        for _ in 0..4 {
             let actions = due(&facts, at(100));
             record(&mut facts, &actions);
         }

@@ -2,6 +2,7 @@
 
 mod checkout;
 mod localfs;
+#[expect(dead_code, reason = "each test crate uses a part of it")]
 mod screening;
 
 use std::os::unix::process::CommandExt as _;
@@ -100,7 +101,7 @@ fn a_workspace_that_nobody_knows_is_answered_with_the_nearest() {
     let ran = checkout.run(&["dry-run", "-w", "netwrok"]).ended_with(1);
     assert_snapshot!(ran.stderr, @"error: there is no workspace `netwrok` here; did you mean `network`?");
     let ran = checkout.run(&["dry-run", "-w", "xyz"]).ended_with(1);
-    assert_snapshot!(ran.stderr, @"error: there is no workspace `xyz` here; there is `database`, `network`");
+    assert_snapshot!(ran.stderr, @"error: there is no workspace `xyz` here; there are `database`, `network`");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::table::counted;
 use super::{ConfigArgument, Exit, Format, shown};
@@ -13,7 +13,7 @@ use crate::config::LogFormat;
 use crate::decide::drift_order;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::{RunId, WorkspaceName};
-use crate::plan::Sign;
+use crate::plan::{Plan, Sign};
 use crate::report;
 use crate::run::{Run, State, Trigger};
 use crate::serve::{Forges, find_engine, open_fleet, own_environment};
@@ -55,11 +55,7 @@ pub(super) fn drift(
                     "workspace": run.what.workspace,
                     "commit": run.what.commit,
                     "run": run.id,
-                    "drift": run.result.plan.as_ref().map(|p| json!({
-                        "found": p.has_drift(),
-                        "resources": p.drift,
-                        "outputs": p.outputs,
-                    })),
+                    "drift": run.result.plan.as_ref().map(found),
                     "failure": run.result.failure,
                 })),
             }
@@ -69,6 +65,15 @@ pub(super) fn drift(
             println!("{}", serde_json::to_string_pretty(&value)?);
         }
         Ok(exit)
+    })
+}
+
+/// What a look for drift found, for programs.
+pub(super) fn found(plan: &Plan) -> Value {
+    json!({
+        "found": plan.has_drift(),
+        "resources": plan.drift,
+        "outputs": plan.outputs,
     })
 }
 
@@ -169,7 +174,8 @@ fn worse(a: Exit, b: Exit) -> Exit {
     }
 }
 
-fn print(run: &Run) {
+/// Prints what a look for drift found.
+pub(super) fn print(run: &Run) {
     let name = &run.what.workspace;
     let at = run.what.commit.short();
     if let Some(failure) = &run.result.failure {

@@ -6,12 +6,12 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::table::{Rows, ago, counted, one_line, proposal};
-use super::{ConfigArgument, Exit, Format, ListFormat, shown};
+use super::{ConfigArgument, Exit, Format, ListFormat, run_drift, shown};
 use crate::clock::{Timestamp, human_duration};
 use crate::config::Config;
 use crate::id::{RepoName, RunId, WorkspaceName};
 use crate::plan::Counts;
-use crate::report;
+use crate::report::{self, DriftReport};
 use crate::run::{Event, Purpose, Run, State};
 use crate::store::{RunFilter, Store, StoreError};
 use crate::tell::run_report;
@@ -128,6 +128,18 @@ pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyho
         .iter()
         .find(|d| d.repo == run.what.repo)
         .map(|d| d.branch.clone());
+    let drift = match (&run.result.plan, &branch, run.what.purpose) {
+        // Its plan changes nothing: what the world changed is what it is about.
+        (Some(plan), Some(branch), Purpose::Drift) => Some(DriftReport {
+            marker: String::new(),
+            workspace: run.what.workspace.clone(),
+            environment: settings.and_then(|s| s.environment.clone()),
+            commit: run.what.commit.clone(),
+            branch: branch.clone(),
+            plan: plan.clone(),
+        }),
+        _ => None,
+    };
     let report = run_report(&run, settings, branch);
     match format {
         Format::Json => {
@@ -135,12 +147,20 @@ pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyho
                 "schema": "mainstay.run/1",
                 "run": run_json(&run),
                 "report": report::json(&report),
+                "drift": drift.map(|drift| run_drift::found(&drift.plan)),
                 "events": store.events(id)?.into_iter().map(|(at, event)| json!({ "at": at, "event": event })).collect::<Vec<_>>(),
                 "steps": steps(&store, id)?,
             });
             anstream::println!("{}", serde_json::to_string_pretty(&value)?);
         }
-        Format::Markdown => anstream::println!("{}", report::comment(&report)?),
+        Format::Markdown => match drift {
+            Some(drift) => anstream::println!("{}", report::drift_issue(&drift)?.trim_start()),
+            None => anstream::println!("{}", report::comment(&report)?),
+        },
+        Format::Text if run.what.purpose == Purpose::Drift => {
+            run_drift::print(&run);
+            anstream::println!("\n{}", history(&config, &store, &run)?);
+        }
         Format::Text => {
             let colour = if shown::colour(&std::io::stdout()) {
                 report::Colour::Yes

@@ -96,7 +96,8 @@ pub(super) fn nearest<T: fmt::Display>(wanted: &str, known: &[T]) -> String {
         None if known.is_empty() => "there is none".to_owned(),
         None => {
             let all: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-            format!("there is {}", all.join(", "))
+            let are = if all.len() == 1 { "is" } else { "are" };
+            format!("there {are} {}", all.join(", "))
         }
     }
 }
@@ -128,7 +129,8 @@ mod tests {
     fn a_typing_mistake_is_answered_with_the_name_and_a_guess_with_all_of_them() {
         let known = ["network", "database"];
         assert_eq!(nearest("netwrok", &known), "did you mean `network`?");
-        assert_eq!(nearest("x", &known), "there is `network`, `database`");
+        assert_eq!(nearest("x", &known), "there are `network`, `database`");
+        assert_eq!(nearest("x", &known[..1]), "there is `network`");
         assert_eq!(nearest::<&str>("x", &[]), "there is none");
     }
 

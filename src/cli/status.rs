@@ -180,13 +180,6 @@ impl Page<'_> {
         self.proposals();
         self.waiting();
         self.comments();
-        for untold in self.list("untold") {
-            anstream::println!(
-                "  not told yet: {}: {}",
-                text(&untold["target"]),
-                text(&untold["error"])
-            );
-        }
     }
 
     fn workspaces(&self) {
@@ -231,11 +224,15 @@ impl Page<'_> {
                     .map_or_else(|| "nothing to say yet".to_owned(), plain),
             ]);
         }
+        if !rows.is_empty() {
+            anstream::println!();
+        }
         rows.print();
     }
 
     /// What waits for a person, each with the command that lets it go on.
     fn waiting(&self) {
+        let mut lines = Vec::new();
         let repo = match self.several {
             true => format!(" --repo {}", text(&self.value["repository"])),
             false => String::new(),
@@ -246,26 +243,32 @@ impl Page<'_> {
             let at = short(merge["commit"].as_str());
             let run = &merge["run"];
             if let Some(reason) = workspace["hold"].as_str() {
-                anstream::println!("  {name} is held at {at}: {}", one_line(reason));
-                anstream::println!(
-                    "    `mainstay apply{repo} {name}` lets it go, `mainstay run {run}` shows the plan"
-                );
+                lines.push(format!("{name} is held at {at}: {}", one_line(reason)));
+                lines.push(format!("  `mainstay apply{repo} {name}` lets it go, `mainstay run {run}` shows the plan"));
             }
             if let Some(summary) = workspace["failure"].as_str() {
-                anstream::println!("  {name} failed at {at}: {}", one_line(summary));
-                anstream::println!(
-                    "    `mainstay apply{repo} {name}` tries again, `mainstay run {run}` shows all of it"
-                );
+                lines.push(format!("{name} failed at {at}: {}", one_line(summary)));
+                lines.push(format!("  `mainstay apply{repo} {name}` tries again, `mainstay run {run}` shows all of it"));
             }
             if merge["state"] == "interrupted" {
-                anstream::println!(
-                    "  {name} was interrupted at {at}, and how far it came is not known"
-                );
-                anstream::println!("    `mainstay run {run}` shows its steps");
+                lines.push(format!(
+                    "{name} was interrupted at {at}, and how far it came is not known"
+                ));
+                lines.push(format!("  `mainstay run {run}` shows its steps"));
             }
         }
         for issue in self.list("issues") {
-            anstream::println!("  open issue: {}", one_line(&text(&issue["title"])));
+            lines.push(format!("open issue: {}", one_line(&text(&issue["title"]))));
+        }
+        for untold in self.list("untold") {
+            let (target, error) = (text(&untold["target"]), text(&untold["error"]));
+            lines.push(format!("not told yet: {target}: {}", one_line(&error)));
+        }
+        if !lines.is_empty() {
+            anstream::println!();
+        }
+        for line in lines {
+            anstream::println!(" {line}");
         }
     }
 

@@ -36,9 +36,14 @@ impl Rows {
         self.0.add_row(cells.iter().map(|cell| one_line(cell)));
     }
 
+    /// Whether it has no rows.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Prints the table, where it has rows.
     pub(super) fn print(&self) {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return;
         }
         for line in self.0.lines() {

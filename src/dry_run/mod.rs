@@ -101,16 +101,12 @@ fn hint(wanted: &WorkspaceName, known: &[WorkspaceName]) -> String {
         .filter(|name| likeness(name) > ALIKE);
     match near {
         Some(name) => format!("did you mean `{name}`?"),
-        None => format!("there is {}", quoted(known)),
+        None => {
+            let all: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+            let are = if all.len() == 1 { "is" } else { "are" };
+            format!("there {are} {}", all.join(", "))
+        }
     }
-}
-
-fn quoted(names: &[WorkspaceName]) -> String {
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    let all: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    all.join(", ")
 }
 
 /// Hears how the planning goes on.

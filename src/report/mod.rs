@@ -276,6 +276,8 @@ impl WorkspaceReport {
             Some(AfterMerge::Failed { failure, .. }) => Some(failure),
             _ => None,
         };
+        // A run that is shown alone has failed once, in whichever part it is told.
+        let after = after.filter(|failure| before != Some(*failure));
         before.into_iter().chain(after)
     }
 

@@ -65,7 +65,7 @@ pub enum StoreError {
         file: PathBuf,
     },
     /// The folder cannot be made.
-    #[error("cannot make the folder {folder}")]
+    #[error("cannot make the folder {folder}; `data_dir` in the settings names it")]
     Folder {
         /// The folder.
         folder: PathBuf,

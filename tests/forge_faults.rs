@@ -525,7 +525,7 @@ async fn a_repository_that_is_gone_is_said_and_the_others_go_on() {
     let mut s = Scenario::new().await;
     let other = s.another("acme/other");
     let commit = other.commit("main", &[("network/main.tf", &one_value("x"))], "Begin");
-    s.start();
+    s.applied(&[("network/main.tf", &one_value("a"))]).await;
     s.wait("the other repository's apply", |_| {
         let status = other.status(&commit, "mainstay/apply")?;
         (status.state == "success").then_some(())
@@ -537,7 +537,6 @@ async fn a_repository_that_is_gone_is_said_and_the_others_go_on() {
         said.contains("repository acme/other is not there, or may not be seen"),
         "{said}"
     );
-    s.applied(&[("network/main.tf", &one_value("a"))]).await;
     opened(&mut s, "b").await;
     let log = s.log();
     let failures = log

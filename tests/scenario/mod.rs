@@ -383,11 +383,7 @@ impl Scenario {
                 let listed = std::fs::read_to_string(thread.path().join("children"));
                 for child in listed.unwrap_or_default().split_whitespace() {
                     let Ok(child) = child.parse() else { continue };
-                    let line = read(child, "cmdline");
-                    // Until it runs its own program it is a copy of the daemon.
-                    if line != all[0] {
-                        all.push(line + &read(child, "environ"));
-                    }
+                    all.push(read(child, "cmdline") + &read(child, "environ"));
                     parents.push(child);
                 }
             }
@@ -535,16 +531,8 @@ impl Scenario {
 
     /// Waits until the daemon has looked at everything that is there now.
     pub(crate) async fn looked(&mut self) {
-        let looks = |s: &Self| {
-            let requests = s.hub.requests();
-            requests.iter().filter(|r| r.path == "/graphql").count()
-        };
         // The first look from now on sees all, and is taken in while the next ones are sent.
-        let before = looks(self);
-        self.wait("four more looks", |s| {
-            (looks(s) >= before + 4).then_some(())
-        })
-        .await;
+        self.looks_pass(4).await;
     }
 
     /// Commits files to a branch from main, and opens a pull request of alice's for it.

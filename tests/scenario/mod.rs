@@ -306,7 +306,7 @@ impl Scenario {
     pub(crate) fn runs(&self) -> Vec<Value> {
         let arguments = ["runs", "--format", "json", "--limit", "0"];
         let asked = self.run(&arguments);
-        if asked.stderr.contains("there is no database") {
+        if asked.stderr.contains("nothing is recorded") {
             return Vec::new();
         }
         let listed: Value = serde_json::from_str(&asked.stdout).unwrap_or_else(|error| {
@@ -519,20 +519,6 @@ impl Scenario {
             run["id"].as_u64()
         })
         .await
-    }
-
-    /// Waits until the daemon has looked at everything that is there now.
-    pub(crate) async fn looks(&mut self) {
-        let looks = |s: &Self| {
-            let requests = s.hub.requests();
-            requests.iter().filter(|r| r.path == "/graphql").count()
-        };
-        // The first look from now on sees all, and is taken in while the next ones are sent.
-        let before = looks(self);
-        self.wait("four more looks", |s| {
-            (looks(s) >= before + 4).then_some(())
-        })
-        .await;
     }
 
     /// Commits files to a branch from main, and opens a pull request of alice's for it.

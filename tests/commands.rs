@@ -70,7 +70,7 @@ async fn what_cannot_be_done_is_refused_with_the_reason() {
         .comment_with(pull, "this is not merged: it is applied when it is")
         .await;
     assert!(comment.contains("1 to change"), "the plan stays: {comment}");
-    s.looks_pass(4).await;
+    s.looked().await;
     assert_eq!(s.runs_for("propose", "network").len(), 1);
     assert_eq!(s.runs_for("merge", "network").len(), 1);
     assert_eq!(s.in_world("subnet.txt").as_deref(), Some("10.0.0.0/24"));
@@ -99,7 +99,7 @@ async fn text_that_merely_contains_the_words_is_no_command() {
         .iter()
         .map(|text| s.repo.comment(pull, "alice", text))
         .collect();
-    s.looks_pass(4).await;
+    s.looked().await;
     s.says(pull, "alice", "mainstay help", &["eyes", "rocket"])
         .await;
     for (comment, text) in comments.iter().zip(texts) {
@@ -121,7 +121,7 @@ async fn a_comment_of_our_own_is_never_a_command() {
         .await;
     // It is full of commands now, and is read again like any comment that was edited.
     s.comment_with(pull, "`mainstay cancel`").await;
-    s.looks_pass(4).await;
+    s.looked().await;
     let ours = s.repo.comments(pull);
     let ours = ours.iter().find(|c| c.author == BOT).unwrap();
     assert_eq!(s.reactions(pull, ours.id), [""; 0]);
@@ -144,10 +144,10 @@ async fn a_command_is_carried_out_once_and_after_a_restart_too() {
 
     // An edit makes the daemon read it once more; it is the comment that was carried out.
     s.repo.edit_comment(first, "alice", "mainstay plan network");
-    s.looks_pass(4).await;
+    s.looked().await;
     s.stop();
     s.start();
-    s.looks_pass(4).await;
+    s.looked().await;
     assert_eq!(s.runs_for("propose", "network").len(), 3);
     s.end().await;
 }

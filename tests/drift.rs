@@ -108,7 +108,7 @@ async fn a_repair_that_changes_nothing_is_not_tried_again_and_again() {
     })
     .await;
     s.run_is("drift", "network", "planned").await;
-    s.looks_pass(4).await;
+    s.looked().await;
     assert_eq!(runs(&s), (2, 3));
     s.issue_with(ISSUE, "10.6.6.0/24").await;
     s.end().await;
@@ -179,7 +179,7 @@ async fn a_look_that_fails_says_nothing_of_the_world() {
     std::fs::remove_file(s.world().join("subnet.txt")).unwrap();
     std::fs::create_dir(s.world().join("subnet.txt")).unwrap();
     s.run_is("drift", "network", "failed").await;
-    s.looks_pass(4).await;
+    s.looked().await;
     let still = s.issue_with(ISSUE, "10.6.6.0/24").await;
     assert_eq!(still.body, issue.body);
     std::fs::remove_dir(s.world().join("subnet.txt")).unwrap();

@@ -358,6 +358,15 @@ fn a_change_is_delayed_before_and_after_it() {
 }
 
 #[test]
+fn a_plan_is_delayed() {
+    let slow = ONE_FILE.replace("\"one\"", "\"one\"\n  delay_plan_ms = 400");
+    let root = Root::new(&slow);
+    let begun = Instant::now();
+    root.succeeds(&["plan"]);
+    assert!(begun.elapsed() >= Duration::from_millis(400));
+}
+
+#[test]
 fn a_lingering_change_is_in_the_world_before_terraform_knows() {
     let root = Root::new(&ONE_FILE.replace("\"one\"", "\"one\"\n  delay_after_ms = 60000"));
     let mut apply = root

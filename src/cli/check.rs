@@ -94,16 +94,15 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
 fn summary(declarations: &[Declaration]) -> String {
     let workspaces: usize = declarations.iter().map(|d| d.workspaces.len()).sum();
     let discovers = declarations.iter().any(|d| d.discover.is_some());
-    format!(
-        "{}, {} declared{}",
-        counted(declarations.len(), "repository"),
-        counted(workspaces, "workspace"),
-        if discovers {
-            ", more are discovered"
-        } else {
-            ""
-        }
-    )
+    let repositories = counted(declarations.len(), "repository");
+    match (workspaces, discovers) {
+        (0, true) => format!("{repositories}, workspaces are discovered"),
+        (_, true) => format!(
+            "{repositories}, {} declared, more are discovered",
+            counted(workspaces, "workspace")
+        ),
+        (_, false) => format!("{repositories}, {}", counted(workspaces, "workspace")),
+    }
 }
 
 fn about_policies(declaration: &Declaration, findings: &mut Findings) {
@@ -148,6 +147,7 @@ async fn try_out(config: &Config, declarations: &[Declaration], findings: &mut F
         Err(_) => return,
     };
     for declaration in declarations {
+        let before = findings.errors;
         if let (RepoAddress::GitHub { .. }, Some(github)) = (&declaration.address, &forges.github) {
             for finding in github.doctor(&declaration.repo).await {
                 findings.say(
@@ -156,7 +156,10 @@ async fn try_out(config: &Config, declarations: &[Declaration], findings: &mut F
                 );
             }
         }
-        if let Err(error) = look_into(config, declaration, &forges, findings).await {
+        // What GitHub refused is said already, and a look would only be refused once more.
+        if let Err(error) = look_into(config, declaration, &forges, findings).await
+            && findings.errors == before
+        {
             findings.say(Level::Error, &format!("{}: {error}", declaration.repo));
         }
     }
@@ -182,10 +185,13 @@ async fn look_into(
         .pop()
         .ok_or("the forge gave no answer")?
         .map_err(|e| said(&e))?;
-    let base = look
-        .base
-        .clone()
-        .ok_or_else(|| format!("the branch `{}` is not there", declaration.branch))?;
+    let base = look.base.clone().ok_or_else(|| {
+        format!(
+            "the branch `{}` is not there; push it, or correct `branch` in {}",
+            declaration.branch,
+            declaration.file.display()
+        )
+    })?;
     let remote = forge
         .remote(&declaration.repo)
         .await

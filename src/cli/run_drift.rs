@@ -11,7 +11,6 @@ use super::{ConfigArgument, Exit, Format, shown};
 use crate::clock::now;
 use crate::config::LogFormat;
 use crate::decide::drift_order;
-use crate::engine::CancelToken;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::{RunId, WorkspaceName};
 use crate::plan::Sign;
@@ -20,7 +19,7 @@ use crate::run::{Run, State, Trigger};
 use crate::serve::{Forges, find_engine, open_fleet, own_environment};
 use crate::store::{RunUpdate, StoreError};
 use crate::tell::drift_report;
-use crate::worker::{Owner, Worker};
+use crate::worker::{Owner, Wishes, Worker};
 
 /// How often a run that another process does is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -133,7 +132,7 @@ async fn look(
     loop {
         match fleet.store.claim(id, &owner, now()) {
             Ok(RunUpdate::Now(_)) => {
-                worker.work(id, &CancelToken::new(), &|_| {}).await?;
+                worker.work(id, &Wishes::default(), &|_| {}).await?;
                 return Ok(fleet.store.run(id)?);
             }
             Ok(RunUpdate::Busy) if !said => {

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use super::shown;
 use crate::clock::{Timestamp, human_duration, now};
 use crate::id::ProposalKey;
+use crate::plan::text::legible;
 
 /// A title or a message longer than this is cut, in characters.
 const CELL: usize = 120;
@@ -53,7 +54,8 @@ pub(super) fn one_line(text: &str) -> String {
     if text.chars().nth(CELL).is_some() {
         line.push('…');
     }
-    line
+    // What reorders or hides is no control character.
+    legible(&line).into_owned()
 }
 
 /// A commit as people write it; `-` for none.

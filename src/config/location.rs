@@ -26,7 +26,8 @@ pub enum ConfigNotFound {
     },
     /// None is named, and none stands in the current folder.
     #[error(
-        "there are no settings: no `--config FILE` is given, `MAINSTAY_CONFIG` is not set, and there is no `mainstay.toml` in {}",
+        "there are no settings: no `--config FILE` is given, `MAINSTAY_CONFIG` is not set, and there is no `mainstay.toml` in {}; \
+         `mainstay demo` and `mainstay dry-run` need none",
         folder.display()
     )]
     Nowhere {
@@ -73,8 +74,9 @@ fn find_from(
         return Ok(file);
     }
     Err(ConfigNotFound::Nowhere {
+        // `absolute` keeps the slash that an empty folder leaves at the end.
         folder: std::path::absolute(Path::new(".").join(folder))
-            .unwrap_or_else(|_| folder.to_owned()),
+            .map_or_else(|_| folder.to_owned(), |path| path.components().collect()),
     })
 }
 
@@ -134,6 +136,6 @@ mod tests {
             .unwrap_err()
             .to_string();
         let text = text.replace(&*folder.path().to_string_lossy(), "HERE");
-        insta::assert_snapshot!(text, @"there are no settings: no `--config FILE` is given, `MAINSTAY_CONFIG` is not set, and there is no `mainstay.toml` in HERE");
+        insta::assert_snapshot!(text, @"there are no settings: no `--config FILE` is given, `MAINSTAY_CONFIG` is not set, and there is no `mainstay.toml` in HERE; `mainstay demo` and `mainstay dry-run` need none");
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::facts::{
     Consideration, Facts, ModuleChange, ProposalFacts, RunFacts, Settled, Standing, Trust,
 };
-use super::schedule::{drift_order, latest, merge_order};
+use super::schedule::{drift_order, latest, merge_order, merged_since};
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ProposalKey, RunId, WorkspaceName};
 use crate::run::{NewRun, Purpose, State, Trigger};
+use crate::workspace::ApplyMode;
 
 /// The commands, as `mainstay help` shows them.
 pub const HELP: &[(&str, &str)] = &[
@@ -175,7 +176,7 @@ pub fn effects(
         Verb::Help => Ok(vec![Effect::Help]),
         Verb::Plan => plan(request, asked, subject, facts),
         Verb::Apply => apply(request, asked, subject, facts),
-        Verb::Cancel => cancel(subject, facts),
+        Verb::Cancel => cancel(asked, subject, facts),
     }
 }
 
@@ -317,6 +318,18 @@ fn apply(
         let Some(run) = latest(facts, Purpose::Merge, name, None) else {
             continue;
         };
+        // Who speaks on one proposal has read that one, and not what another brought.
+        if let Subject::Merged { key, .. } = subject
+            && run.proposal.as_ref() != Some(*key)
+            && merged_since(facts, name).all(|m| &m.key != *key)
+        {
+            continue;
+        }
+        if is_never_applied(facts, name) {
+            return Err(Refusal(format!(
+                "`{name}` is never applied: its declaration says so"
+            )));
+        }
         match run.state {
             State::Held if run.changed_at > asked.at => {
                 return Err(Refusal(format!(
@@ -337,6 +350,13 @@ fn apply(
         ));
     }
     Ok(effects)
+}
+
+fn is_never_applied(facts: &Facts, name: &WorkspaceName) -> bool {
+    facts
+        .workspaces
+        .iter()
+        .any(|w| &w.name == name && w.settings.apply == ApplyMode::Never)
 }
 
 fn again(run: &RunFacts, asked: &Asked<'_>, facts: &Facts) -> Result<Effect, Refusal> {
@@ -360,6 +380,11 @@ fn again(run: &RunFacts, asked: &Asked<'_>, facts: &Facts) -> Result<Effect, Ref
 
 /// Brings the world back to the commit that the workspace is at.
 fn repair(name: &WorkspaceName, asked: &Asked<'_>, facts: &Facts) -> Result<Vec<Effect>, Refusal> {
+    if is_never_applied(facts, name) {
+        return Err(Refusal(format!(
+            "`{name}` is never applied: its declaration says so"
+        )));
+    }
     if let Some(run) = latest(facts, Purpose::Merge, name, None).filter(|r| !r.state.is_end()) {
         return Ok(vec![match run.state {
             State::Held if run.changed_at <= asked.at => Effect::Release(run.id),
@@ -388,7 +413,7 @@ fn repair(name: &WorkspaceName, asked: &Asked<'_>, facts: &Facts) -> Result<Vec<
     }
 }
 
-fn cancel(subject: &Subject<'_>, facts: &Facts) -> Result<Vec<Effect>, Refusal> {
+fn cancel(asked: &Asked<'_>, subject: &Subject<'_>, facts: &Facts) -> Result<Vec<Effect>, Refusal> {
     let concerns = |run: &RunFacts| match subject {
         Subject::Open(proposal) => {
             run.purpose == Purpose::Propose && run.proposal.as_ref() == Some(&proposal.key)
@@ -404,7 +429,8 @@ fn cancel(subject: &Subject<'_>, facts: &Facts) -> Result<Vec<Effect>, Refusal> 
     let effects: Vec<_> = facts
         .runs
         .iter()
-        .filter(|run| !run.state.is_end() && concerns(run))
+        // What began after it was written was not meant.
+        .filter(|run| !run.state.is_end() && run.created_at <= asked.at && concerns(run))
         .map(|run| Effect::Cancel(run.id))
         .collect();
     if effects.is_empty() {

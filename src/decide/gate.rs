@@ -11,6 +11,8 @@ use crate::workspace::{ApplyMode, Settings, Unreviewed};
 pub struct Review {
     /// Digests of the changes that the plans of the merged proposals showed.
     pub changes: HashSet<String>,
+    /// Fingerprints of those plans as a whole.
+    pub plans: HashSet<String>,
 }
 
 /// What follows a plan.
@@ -38,6 +40,9 @@ pub fn after_plan(
     if !plan.has_changes() {
         return Next::Nothing;
     }
+    if settings.apply == ApplyMode::Never {
+        return Next::Hold("this workspace is never applied".to_owned());
+    }
     if let Some(approval) = approval {
         return if approval.fingerprint == plan.fingerprint {
             Next::Apply
@@ -54,6 +59,9 @@ pub fn after_plan(
     if settings.apply != ApplyMode::OnMerge {
         return Next::Hold("a person must agree to every change of this workspace".to_owned());
     }
+    if review.plans.contains(&plan.fingerprint) {
+        return Next::Apply;
+    }
     let beyond: Vec<&Change> = plan
         .changes
         .iter()
@@ -69,7 +77,7 @@ pub fn after_plan(
             "it changes {} that no reviewer saw",
             resources(beyond.len())
         )),
-        Unreviewed::Hold if review.changes.is_empty() => {
+        Unreviewed::Hold if !plan.outputs.is_empty() => {
             Next::Hold("it changes outputs that no reviewer saw".to_owned())
         }
         _ => Next::Apply,
@@ -117,6 +125,7 @@ mod tests {
     fn seen(plan: &Plan) -> Review {
         Review {
             changes: plan.changes.iter().map(|c| c.digest.clone()).collect(),
+            ..Review::default()
         }
     }
 

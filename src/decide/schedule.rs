@@ -96,9 +96,10 @@ fn of_proposal(facts: &Facts, proposal: &ProposalFacts, actions: &mut Vec<Action
         let due = match latest {
             None => true,
             Some(run) if run.inputs != touch.inputs || run.state == State::Superseded => true,
-            // The state that it was planned against is no more.
+            // The state that it was planned against is no more. Since a workspace is never taken
+            // twice, what was planned after the apply ended was begun after it too.
             Some(run) => {
-                run.state == State::Planned && applied_at.is_some_and(|at| run.created_at < at)
+                run.state == State::Planned && applied_at.is_some_and(|at| run.changed_at < at)
             }
         };
         if due {
@@ -122,15 +123,18 @@ fn of_merge(facts: &Facts, viewed: &ViewedWorkspace, actions: &mut Vec<Action>) 
     let Some(known) = facts.workspaces.iter().find(|w| w.name == viewed.name) else {
         return;
     };
+    let never = known.settings.apply == ApplyMode::Never;
+    let newest = latest(facts, Purpose::Merge, &viewed.name, None).map(|r| r.id);
     for run in unended(facts, Purpose::Merge).filter(|r| r.workspace == viewed.name) {
-        if run.inputs != viewed.inputs && may_be_superseded(run) {
+        let wanted = run.inputs == viewed.inputs && Some(run.id) == newest && !never;
+        if !wanted && may_be_superseded(run) {
             actions.push(Action::Supersede {
                 run: run.id,
                 by: view.commit.short().to_owned(),
             });
         }
     }
-    if viewed.presence == Presence::Absent || known.settings.apply == ApplyMode::Never {
+    if viewed.presence == Presence::Absent || never {
         return;
     }
     let is_there = known.settled == Settled::Yes
@@ -202,7 +206,23 @@ fn of_drift(facts: &Facts, known: &WorkspaceFacts, now: Timestamp, actions: &mut
     };
     let merge = latest(facts, Purpose::Merge, &known.name, None);
     let last = latest(facts, Purpose::Drift, &known.name, None);
-    let taken = last.is_some_and(|r| !r.state.is_end())
+    if let Some(stale) = last
+        && !stale.state.is_end()
+        && stale.inputs != order.inputs
+        && may_be_superseded(stale)
+    {
+        // It would compare the world with what the workspace is no longer at.
+        actions.push(Action::Supersede {
+            run: stale.id,
+            by: order.commit.short().to_owned(),
+        });
+    }
+    let merges_now = actions.iter().any(|action| match action {
+        Action::Queue(order) => order.purpose == Purpose::Merge && order.workspace == known.name,
+        Action::Supersede { .. } => false,
+    });
+    let taken = merges_now
+        || last.is_some_and(|r| !r.state.is_end())
         || merge.is_some_and(|r| !r.state.is_end() && r.state != State::Held);
     if taken {
         return;

@@ -346,6 +346,8 @@ async fn plan_one(
         Ok(saved) => saved,
         Err(error) => {
             report.progress = crate::report::Progress::Failed(failure_of(&error, &secrets));
+            // A word on what counts as new, where nothing was counted.
+            report.state_note = None;
             return Ok((report, None));
         }
     };

@@ -227,6 +227,12 @@ impl Engine {
             Outcome::Dead => Adopted::Dead(end),
             Outcome::StillRunning => Adopted::StillRunning(end),
         };
+        let ended = match &adopted {
+            Adopted::Ended(_, ended) => Some(ended.clone()),
+            Adopted::Dead(_) => None,
+            // It has not ended, and must not be recorded to have.
+            Adopted::StillRunning(_) => return adopted,
+        };
         watch.after(&StepEnd {
             workspace: start.workspace.clone(),
             step: start.step,
@@ -234,10 +240,7 @@ impl Engine {
             took: (crate::clock::now() - start.at)
                 .to_std()
                 .unwrap_or_default(),
-            ended: match &adopted {
-                Adopted::Ended(_, ended) => Some(ended.clone()),
-                Adopted::Dead(_) | Adopted::StillRunning(_) => None,
-            },
+            ended,
         });
         adopted
     }

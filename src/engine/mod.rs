@@ -41,6 +41,7 @@ pub use self::error::{
 };
 pub use self::events::ApplyOutcome;
 pub use self::job::{Job, Lock, State};
+pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
@@ -143,7 +144,10 @@ impl Engine {
                     .display()
                     .to_string(),
                 Program::Terraform | Program::Tofu => match std::env::var_os("PATH") {
-                    Some(path) => format!("the PATH, {}", Path::new(&path).display()),
+                    Some(path) if !path.is_empty() => {
+                        format!("the PATH, {}", Path::new(&path).display())
+                    }
+                    Some(_) => "the PATH, which is empty".to_owned(),
                     None => "the PATH, which is not set".to_owned(),
                 },
             },

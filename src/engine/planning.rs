@@ -21,6 +21,12 @@ use super::{
 };
 use crate::plan::{Diagnostic, Severity};
 
+/// The saved plan, in a job's folder.
+const PLAN: &str = "plan";
+
+/// The saved plan as JSON, beside it.
+const PLAN_JSON: &str = "plan.json";
+
 /// A plugin cache that several runs share breaks where two inits fill it at
 /// once ("text file busy"), so that one init runs at a time in this process.
 static INIT: Mutex<()> = Mutex::const_new(());
@@ -93,8 +99,8 @@ impl Engine {
             self.select(job, wanted, &mut course, watch, cancel).await?;
         }
 
-        let file = job.work_dir.join("plan");
-        let json = job.work_dir.join("plan.json");
+        let file = job.work_dir.join(PLAN);
+        let json = job.work_dir.join(PLAN_JSON);
         let made = self
             .plan_and_show(job, mode, (&file, &json), &mut course, watch, cancel)
             .await;
@@ -446,6 +452,18 @@ pub(super) fn restrict(file: &Path) -> io::Result<()> {
 pub(super) fn discard(plan: &SavedPlan) -> io::Result<()> {
     let files: [&PathBuf; 2] = [&plan.file, &plan.json];
     files.into_iter().try_for_each(|file| remove(file))
+}
+
+/// Removes the plan that a job left in its folder, if there is one: it holds every secret of the
+/// workspace in clear.
+///
+/// # Errors
+///
+/// Where a file is there and cannot be removed.
+pub fn discard_plan(work_dir: &Path) -> io::Result<()> {
+    [PLAN, PLAN_JSON]
+        .iter()
+        .try_for_each(|file| remove(&work_dir.join(file)))
 }
 
 #[cfg(test)]

@@ -100,6 +100,11 @@ impl Files {
         if let Some(delay) = own_delay.or(knobs.delay).filter(|_| changes) {
             self.wait(operation, delay, knobs.on_stop).await?;
         }
+        let plan_delay = milliseconds(object, "delay_plan_ms")
+            .map_err(|detail| Diagnostic::error("Invalid delay", detail).at("delay_plan_ms"))?;
+        if let Some(delay) = plan_delay.filter(|_| operation == Operation::Plan) {
+            self.wait(operation, delay, knobs.on_stop).await?;
+        }
         let own_failures: Failures = object.text("fail").unwrap_or_default().parse().map_err(
             |error: UnknownOperation| {
                 Diagnostic::error("Invalid list of failures", error.to_string()).at("fail")
@@ -240,7 +245,7 @@ pub(super) fn validate(object: &Object) -> Vec<Diagnostic> {
         let detail = "Name the file, as in path = \"network/vpc.json\".";
         diagnostics.push(Diagnostic::error("The path is empty", detail).at("path"));
     }
-    for name in ["delay_ms", "delay_after_ms"] {
+    for name in ["delay_ms", "delay_after_ms", "delay_plan_ms"] {
         if let Err(detail) = milliseconds(object, name) {
             diagnostics.push(Diagnostic::error("Invalid delay", detail).at(name));
         }

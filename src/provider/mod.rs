@@ -19,8 +19,8 @@
 //! }
 //! ```
 //!
-//! Trouble can be asked for, by the attributes `delay_ms`, `delay_after_ms` and
-//! `fail`, or by the environment variables `LOCALFS_DELAY_MS`, `LOCALFS_FAIL`
+//! Trouble can be asked for, by the attributes `delay_ms`, `delay_after_ms`,
+//! `delay_plan_ms` and `fail`, or by the environment variables `LOCALFS_DELAY_MS`, `LOCALFS_FAIL`
 //! and `LOCALFS_HONOUR_STOP`.
 
 mod file;

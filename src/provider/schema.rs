@@ -103,6 +103,13 @@ const RESOURCE: &[Row] = &[
         "Milliseconds to wait after the file has changed and before Terraform is told so.",
     ),
     Row(
+        "delay_plan_ms",
+        Kind::Number,
+        Given::Optional,
+        Shown::Plainly,
+        "Milliseconds to wait each time the file is planned; an apply plans once more.",
+    ),
+    Row(
         "fail",
         Kind::String,
         Given::Optional,

@@ -29,7 +29,7 @@ use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;
 use crate::watch::Watch;
-use crate::worker::{Places, Worker};
+use crate::worker::{Places, Worker, stranded_state};
 use crate::workspace::{Declaration, RepoAddress};
 
 /// How often the daemon looks at its own record when nothing wakes it: what other processes
@@ -194,7 +194,6 @@ pub fn open_fleet(
     let mut repositories = BTreeMap::new();
     for declaration in declarations {
         let forge = forges.of(&declaration.address);
-        store.ensure_repository(&declaration.repo, &declaration.branch)?;
         let tracked = Tracked::new(declaration, forge, &mirrors);
         repositories.insert(tracked.repo().clone(), Arc::new(tracked));
     }
@@ -278,6 +277,12 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         check_sandbox(&fleet.config)?;
         let lock = DataDirLock::take(&fleet.config.data_dir)?;
+        for tracked in fleet.repositories.values() {
+            // Only who has the folder may say which branch is kept.
+            fleet
+                .store
+                .ensure_repository(tracked.repo(), &tracked.declaration.branch)?;
+        }
         let version = engine.version().await?;
         info!(engine = %version, repositories = fleet.repositories.len(), data_dir = %fleet.config.data_dir.display(), "Mainstay {} starts with {version}", env!("CARGO_PKG_VERSION"));
         Ok(Self {
@@ -347,8 +352,12 @@ impl Daemon {
         self.wind_down(&mut scheduler, &mut endings).await;
         // What is known by now is told; what cannot be is told by the next daemon.
         last_call.cancel();
+        let deadline = Instant::now() + LAST_WORDS;
         for (repo, teller) in tellers {
-            if tokio::time::timeout(LAST_WORDS, teller.task).await.is_err() {
+            if tokio::time::timeout_at(deadline, teller.task)
+                .await
+                .is_err()
+            {
                 warn!(repo = %repo, "{repo} could not be told of everything before the end");
             }
         }
@@ -455,7 +464,11 @@ fn sweep_checkouts(fleet: &Fleet, places: &Places) {
     };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("run-") && !kept.iter().any(|prefix| name.starts_with(prefix)) {
+        let swept = name.starts_with("run-")
+            && !kept.iter().any(|prefix| name.starts_with(prefix))
+            // It is the only record of what that apply made.
+            && stranded_state(&entry.path()).is_none();
+        if swept {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -9,14 +9,13 @@ use tracing::{error, info};
 
 use crate::clock::{Timestamp, now};
 use crate::decide::{Action, due, next_drift, next_to_start};
-use crate::engine::CancelToken;
 use crate::fault::chain;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Tracked};
 use crate::id::RunId;
 
 use crate::run::{Event, State};
 use crate::store::{RunUpdate, StoreError};
-use crate::worker::{Owner, Worker};
+use crate::worker::{Owner, Wishes, Worker};
 
 /// Starts runs and looks after those that are under way.
 pub(crate) struct Scheduler {
@@ -29,7 +28,7 @@ pub(crate) struct Scheduler {
 }
 
 struct UnderWay {
-    cancel: CancelToken,
+    wishes: Wishes,
     task: JoinHandle<()>,
 }
 
@@ -61,9 +60,9 @@ impl Scheduler {
             info!(run.id = %run.id, state = %run.state, "Run {} was {} when its process was lost", run.id, run.state);
             let worker = Arc::clone(&self.worker);
             let id = run.id;
-            let cancel = CancelToken::new();
-            let token = cancel.clone();
-            self.spawn(id, cancel, async move {
+            let wishes = Wishes::default();
+            let token = wishes.apply.clone();
+            self.spawn(id, wishes, async move {
                 if let Err(error) = worker.recover(&run, &token).await {
                     error!(run.id = %id, "Taking over run {id} failed: {}", chain(&error));
                 }
@@ -79,26 +78,36 @@ impl Scheduler {
         self.under_way.retain(|_, run| !run.task.is_finished());
         self.adopt()?;
         for tracked in self.fleet.repositories.values() {
-            let facts = self.fleet.facts(tracked)?;
-            let drift = next_drift(&facts, now());
-            next = next.into_iter().chain(drift).min();
-            for action in due(&facts, now()) {
-                match action {
-                    Action::Queue(order) => {
-                        let id = self.fleet.store.add_run(&order, now())?;
-                        info!(run.id = %id, workspace = %order.workspace, purpose = %order.purpose, "Run {id} is due: {} {} of {} at {}", order.purpose, order.workspace, order.repo, order.commit.short());
-                    }
-                    Action::Supersede { run, by } => {
-                        info!(run.id = %run, "Run {run} is superseded by {by}");
-                        self.fleet
-                            .store
-                            .stop(run, &Event::Superseded { by }, now())?;
-                    }
+            // What is wrong with the record of one repository keeps none of the others waiting.
+            match self.decide(tracked) {
+                Ok(drift) => next = next.into_iter().chain(drift).min(),
+                Err(error) => {
+                    error!(repo = %tracked.repo(), "Deciding on {} failed and is tried again: {}", tracked.repo(), chain(&error));
                 }
             }
         }
         self.start_next()?;
         Ok(next)
+    }
+
+    /// Records what is due in a repository. Gives the time of its next look for drift.
+    fn decide(&self, tracked: &Tracked) -> Result<Option<Timestamp>, StoreError> {
+        let facts = self.fleet.facts(tracked)?;
+        for action in due(&facts, now()) {
+            match action {
+                Action::Queue(order) => {
+                    let id = self.fleet.store.add_run(&order, now())?;
+                    info!(run.id = %id, workspace = %order.workspace, purpose = %order.purpose, "Run {id} is due: {} {} of {} at {}", order.purpose, order.workspace, order.repo, order.commit.short());
+                }
+                Action::Supersede { run, by } => {
+                    info!(run.id = %run, "Run {run} is superseded by {by}");
+                    self.fleet
+                        .store
+                        .stop(run, &Event::Superseded { by }, now())?;
+                }
+            }
+        }
+        Ok(next_drift(&facts, now()))
     }
 
     fn start_next(&mut self) -> Result<(), StoreError> {
@@ -119,7 +128,10 @@ impl Scheduler {
                     if stop.is_some()
                         && let Some(under_way) = self.under_way.get(&run.id)
                     {
-                        under_way.cancel.cancel();
+                        under_way.wishes.plan.cancel();
+                        if matches!(stop, Some(Event::Cancelled { .. })) {
+                            under_way.wishes.apply.cancel();
+                        }
                     }
                     busy.insert((run.what.repo, run.what.workspace));
                 }
@@ -134,10 +146,10 @@ impl Scheduler {
                 continue;
             }
             let worker = Arc::clone(&self.worker);
-            let cancel = CancelToken::new();
-            let token = cancel.clone();
-            self.spawn(id, cancel, async move {
-                if let Err(error) = worker.work(id, &token, &|_| {}).await {
+            let wishes = Wishes::default();
+            let given = wishes.clone();
+            self.spawn(id, wishes, async move {
+                if let Err(error) = worker.work(id, &given, &|_| {}).await {
                     error!(run.id = %id, "Run {id} could not be recorded: {}", chain(&error));
                 }
             });
@@ -148,7 +160,7 @@ impl Scheduler {
     fn spawn(
         &mut self,
         id: RunId,
-        cancel: CancelToken,
+        wishes: Wishes,
         work: impl Future<Output = ()> + Send + 'static,
     ) {
         let ended = self.ended.clone();
@@ -157,7 +169,7 @@ impl Scheduler {
             // Nobody listens any more once the daemon ends.
             let _ = ended.send(id);
         });
-        self.under_way.insert(id, UnderWay { cancel, task });
+        self.under_way.insert(id, UnderWay { wishes, task });
     }
 
     /// Drops what only plans. Applies go on; says how many.
@@ -165,10 +177,10 @@ impl Scheduler {
         self.under_way.retain(|_, run| !run.task.is_finished());
         let mut applying = 0;
         for (id, under_way) in &self.under_way {
+            // What is not applying yet never begins to; what is does not hear of it.
+            under_way.wishes.plan.cancel();
             if self.fleet.store.run(*id)?.state == State::Applying {
                 applying += 1;
-            } else {
-                under_way.cancel.cancel();
             }
         }
         Ok(applying)

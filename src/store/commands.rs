@@ -113,7 +113,8 @@ impl Store {
     pub fn commands(&self, repo: &RepoName) -> Result<Vec<Command>, StoreError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM (SELECT * FROM commands WHERE repo = ?1 ORDER BY id DESC LIMIT 200) ORDER BY id"
+            "SELECT {COLUMNS} FROM commands WHERE repo = ?1 AND (state IN ('new', 'accepted') \
+             OR id IN (SELECT id FROM commands WHERE repo = ?1 ORDER BY id DESC LIMIT 200)) ORDER BY id"
         ))?;
         let mut rows = statement.query([repo.as_str()])?;
         let mut all = Vec::new();

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub use commands::{Command, CommandState, NewCommand};
 pub use repositories::{BaseMove, ProposalRow, ProposalState, Repository, WorkspaceRow};
-pub use runs::{RunFilter, RunUpdate, StepRow};
+pub use runs::{Begin, RunFilter, RunUpdate, StepRow};
 pub use tellings::Telling;
 
 use crate::run::IllegalEvent;

@@ -68,7 +68,8 @@ pub struct ProposalRow {
     pub merged_as: Option<CommitSha>,
     /// The head of a fork that a person asked to plan.
     pub permitted: Option<CommitSha>,
-    /// The head that was seen before the last look; `None` where that look was the first.
+    /// The head that it had when comments were last read; `None` before that. A command that is
+    /// read while the head is another one may have been meant for either.
     pub previous: Option<CommitSha>,
     /// What `consideration` was made from.
     pub considered: Option<String>,
@@ -258,7 +259,7 @@ impl Store {
         })
     }
 
-    /// Records up to when comments were read.
+    /// Records up to when comments were read, and for which heads of the open proposals.
     ///
     /// # Errors
     ///
@@ -266,8 +267,13 @@ impl Store {
     pub fn comments_read(&self, repo: &RepoName, until: Timestamp) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.execute(
-                "UPDATE repositories SET comments_at = ?2 WHERE repo = ?1",
+                "UPDATE repositories SET comments_at = ?2 WHERE repo = ?1 AND comments_at IS NOT ?2",
                 params![repo.as_str(), until],
+            )?;
+            tx.execute(
+                "UPDATE proposals SET previous = json_extract(proposal, '$.head') WHERE repo = ?1 AND state = ?2 \
+                 AND previous IS NOT json_extract(proposal, '$.head')",
+                params![repo.as_str(), to_text(&ProposalState::Open)],
             )?;
             Ok(())
         })
@@ -285,9 +291,29 @@ impl Store {
                 params![repo.as_str(), key, to_json(view)],
             )?;
             for workspace in &view.workspaces {
+                // What is first seen in the force-pushed head itself waits like the rest of it.
+                tx.execute(
+                    "INSERT OR IGNORE INTO workspaces (repo, name, rewound, rewound_seq) \
+                     SELECT repo, ?2, rewound, rewound_seq FROM repositories WHERE repo = ?1 AND rewound_seq = \
+                     (SELECT MAX(seq) FROM base_log WHERE repo = ?1)",
+                    params![repo.as_str(), workspace.name.as_str()],
+                )?;
                 tx.execute(
                     "INSERT OR IGNORE INTO workspaces (repo, name) VALUES (?1, ?2)",
                     params![repo.as_str(), workspace.name.as_str()],
+                )?;
+                // Where none of its files changed, a workspace is at this commit without an apply, and
+                // what was merged on the way there is over.
+                tx.execute(
+                    "UPDATE workspaces SET applied = ?3, applied_tree = ?4, rewound = NULL \
+                     WHERE repo = ?1 AND name = ?2 AND unsettled = 0 AND applied_inputs = ?5",
+                    params![
+                        repo.as_str(),
+                        workspace.name.as_str(),
+                        view.commit.as_str(),
+                        view.tree.as_str(),
+                        workspace.inputs
+                    ],
                 )?;
             }
             Ok(())
@@ -460,10 +486,15 @@ fn extend_base_log(
                 look.base.as_ref().map_or("its head", CommitSha::short),
                 from.short()
             );
-            tx.execute(
-                "UPDATE workspaces SET rewound = ?2 WHERE repo = ?1",
-                params![repo.as_str(), reason],
-            )?;
+            for table in ["repositories", "workspaces"] {
+                tx.execute(
+                    &format!(
+                        "UPDATE {table} SET rewound = ?2, rewound_seq = \
+                         1 + (SELECT COALESCE(MAX(seq), 0) FROM base_log WHERE repo = ?1) WHERE repo = ?1"
+                    ),
+                    params![repo.as_str(), reason],
+                )?;
+            }
             &head
         }
     };
@@ -501,12 +532,11 @@ fn record_open(
             )?;
         }
         Some((known, state)) => {
-            let before: Proposal = from_json("proposal", &known)?;
             let changed = known != text || state != open;
             tx.execute(
-                "UPDATE proposals SET proposal = ?3, state = ?4, merged_as = NULL, previous = ?5, \
-                 changed_at = CASE WHEN ?6 THEN ?7 ELSE changed_at END WHERE repo = ?1 AND key = ?2",
-                params![repo.as_str(), key, text, open, before.head.as_str(), changed, at],
+                "UPDATE proposals SET proposal = ?3, state = ?4, merged_as = NULL, \
+                 changed_at = CASE WHEN ?5 THEN ?6 ELSE changed_at END WHERE repo = ?1 AND key = ?2",
+                params![repo.as_str(), key, text, open, changed, at],
             )?;
         }
     }
@@ -571,4 +601,59 @@ fn workspace_row(row: &Row<'_>) -> Result<WorkspaceRow, StoreError> {
         rewound: row.get(6)?,
         drift_at: row.get(7)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::now;
+    use crate::forge::Origin;
+    use crate::id::IssueNumber;
+
+    fn look(head: char) -> Look {
+        let head = head.to_string().repeat(40).parse().unwrap();
+        let proposal = Proposal {
+            key: ProposalKey::Pull(IssueNumber(1)),
+            title: "Widen".into(),
+            author: "mallory".into(),
+            head,
+            base_branch: "main".parse().unwrap(),
+            origin: Origin::Fork,
+            updated_at: now(),
+        };
+        Look {
+            base: Some("0".repeat(40).parse().unwrap()),
+            open: vec![proposal],
+        }
+    }
+
+    #[test]
+    fn a_head_is_certain_only_where_comments_were_read_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let repo: RepoName = "acme/infra".parse().unwrap();
+        let key = ProposalKey::Pull(IssueNumber(1));
+        store
+            .ensure_repository(&repo, &"main".parse().unwrap())
+            .unwrap();
+        let certain = || {
+            let row = store.proposal(&repo, &key).unwrap().unwrap();
+            row.previous == Some(row.proposal.head)
+        };
+        let looks = |head: char| {
+            store
+                .looked(&repo, &look(head), &BaseMove::Same, &[], now())
+                .unwrap();
+        };
+        looks('a');
+        assert!(!certain());
+        store.comments_read(&repo, now()).unwrap();
+        assert!(certain());
+        looks('b');
+        // The comments could not be read: looking again makes nothing more certain.
+        looks('b');
+        assert!(!certain());
+        store.comments_read(&repo, now()).unwrap();
+        assert!(certain());
+    }
 }

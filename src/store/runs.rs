@@ -32,6 +32,17 @@ pub enum RunUpdate {
     Busy,
 }
 
+/// Whether an apply may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// It is recorded to.
+    Begun,
+    /// The run was asked to end; nothing was recorded.
+    StopWished,
+    /// The base branch was force-pushed since the plan was judged; nothing was recorded.
+    Rewound(String),
+}
+
 /// A process that a run started.
 #[derive(Debug, Clone)]
 pub struct StepRow {
@@ -95,7 +106,8 @@ impl Store {
         })
     }
 
-    /// Ends a run that waits, or asks its worker to end it: nothing is let go while a process of it lives.
+    /// Ends a run that waits, or asks its worker to end it: nothing is let go while a process of it
+    /// lives. What applies is ended by a person only.
     ///
     /// Safe to repeat; the first wish counts.
     ///
@@ -103,15 +115,52 @@ impl Store {
     ///
     /// Where the record cannot be written.
     pub fn stop(&self, id: RunId, event: &Event, at: Timestamp) -> Result<(), StoreError> {
-        let state = self.run(id)?.state;
-        if matches!(state, State::Queued | State::Held) {
-            self.happened(id, event, at, |_| {})?;
-        } else if !state.is_end() {
-            self.amend(id, |result| {
-                result.stop.get_or_insert_with(|| event.clone());
-            })?;
-        }
-        Ok(())
+        self.write(|tx| {
+            let (run, _) = read(tx, id)?;
+            match run.state {
+                State::Queued | State::Held => {
+                    record(tx, id, event, None, at, |_| {})?;
+                }
+                State::Applying if !matches!(event, Event::Cancelled { .. }) => {}
+                state if state.is_end() => {}
+                _ => {
+                    let mut result = run.result;
+                    result.stop.get_or_insert_with(|| event.clone());
+                    set_result(tx, id, &run.what, &result)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Records that Terraform is about to apply, unless the run was asked to end meanwhile or the
+    /// base branch was force-pushed since `rewound` was read.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Illegal`] where the run is not planning; nothing is recorded then.
+    pub fn begin_apply(
+        &self,
+        id: RunId,
+        rewound: Option<&str>,
+        at: Timestamp,
+    ) -> Result<Begin, StoreError> {
+        self.write(|tx| {
+            let (run, _) = read(tx, id)?;
+            if run.result.stop.is_some() {
+                return Ok(Begin::StopWished);
+            }
+            let now: Option<String> = tx.query_row(
+                "SELECT rewound FROM workspaces WHERE repo = ?1 AND name = ?2",
+                [run.what.repo.as_str(), run.what.workspace.as_str()],
+                |row| row.get(0),
+            )?;
+            if let Some(reason) = now.filter(|now| Some(now.as_str()) != rewound) {
+                return Ok(Begin::Rewound(reason));
+            }
+            record(tx, id, &Event::ApplyStarted, None, at, |_| {})?;
+            Ok(Begin::Begun)
+        })
     }
 
     /// Takes a queued run for the process `owner`, unless its workspace is taken.
@@ -149,33 +198,10 @@ impl Store {
         at: Timestamp,
         change: impl FnOnce(&mut RunResult),
     ) -> Result<RunUpdate, StoreError> {
-        let outcome = self.write(|tx| {
-            let (run, _) = read(tx, id)?;
-            let state = run
-                .state
-                .after(event)
-                .map_err(|source| StoreError::Illegal { run: id.0, source })?;
-            let mut result = run.result.clone();
-            change(&mut result);
-            if state.is_end() {
-                result.stop = None;
-            }
-            if let Event::Superseded { by } | Event::Cancelled { by } = event {
-                result.ended_by = Some(by.clone());
-            }
-            tx.execute(
-                "UPDATE runs SET state = ?2, changed_at = ?3, \
-                 owner = CASE WHEN ?5 THEN COALESCE(?4, owner) ELSE NULL END WHERE id = ?1",
-                params![id.0, to_text(&state), at, owner, state.is_active()],
-            )?;
-            set_result(tx, id, &run.what, &result)?;
-            add_event(tx, id, event, at)?;
-            settle(tx, &run.what, event, at)?;
-            Ok(RunUpdate::Now(state))
-        });
-        match outcome {
+        match self.write(|tx| record(tx, id, event, owner, at, change)) {
+            Ok(state) => Ok(RunUpdate::Now(state)),
             Err(StoreError::Sqlite { source, .. }) if is_taken(&source) => Ok(RunUpdate::Busy),
-            other => other,
+            Err(error) => Err(error),
         }
     }
 
@@ -224,7 +250,7 @@ impl Store {
     /// Where the record cannot be read.
     pub fn active_runs(&self) -> Result<Vec<(Run, Option<String>)>, StoreError> {
         self.select(
-            "state IN ('preparing', 'planning', 'applying') ORDER BY id",
+            "state IN ('preparing', 'planning', 'applying') ORDER BY repo, workspace",
             &[],
         )
     }
@@ -449,6 +475,39 @@ impl Store {
     }
 }
 
+/// Records an event with all that it means.
+fn record(
+    tx: &Transaction<'_>,
+    id: RunId,
+    event: &Event,
+    owner: Option<&str>,
+    at: Timestamp,
+    change: impl FnOnce(&mut RunResult),
+) -> Result<State, StoreError> {
+    let (run, _) = read(tx, id)?;
+    let state = run
+        .state
+        .after(event)
+        .map_err(|source| StoreError::Illegal { run: id.0, source })?;
+    let mut result = run.result.clone();
+    change(&mut result);
+    if state.is_end() {
+        result.stop = None;
+    }
+    if let Event::Superseded { by } | Event::Cancelled { by } = event {
+        result.ended_by = Some(by.clone());
+    }
+    tx.execute(
+        "UPDATE runs SET state = ?2, changed_at = ?3, \
+         owner = CASE WHEN ?5 THEN COALESCE(?4, owner) ELSE NULL END WHERE id = ?1",
+        params![id.0, to_text(&state), at, owner, state.is_active()],
+    )?;
+    set_result(tx, id, &run.what, &result)?;
+    add_event(tx, id, event, at)?;
+    settle(tx, &run.what, event, at)?;
+    Ok(state)
+}
+
 fn insert(
     tx: &Transaction<'_>,
     what: &NewRun,
@@ -509,10 +568,24 @@ fn settle(
             )?;
         }
         (Purpose::Merge, Event::ApplyDone | Event::NothingToApply) => {
+            // Where nothing was applied, plans that were made before are as good as they were. And a
+            // force-push is settled only by what came with it or after it.
+            let moved = matches!(event, Event::ApplyDone);
             tx.execute(
-                "UPDATE workspaces SET applied = ?3, applied_tree = ?4, applied_inputs = ?5, applied_at = ?6, \
-                 unsettled = 0, rewound = NULL WHERE repo = ?1 AND name = ?2",
-                params![repo, name, what.commit.as_str(), what.tree.as_str(), what.inputs, at],
+                "UPDATE workspaces SET applied = ?3, applied_tree = ?4, applied_inputs = ?5, \
+                 applied_at = CASE WHEN ?7 THEN ?6 ELSE COALESCE(applied_at, ?6) END, unsettled = 0, \
+                 rewound = CASE WHEN (SELECT MAX(seq) FROM base_log WHERE repo = ?1 AND sha = ?3) \
+                                     < rewound_seq THEN rewound END \
+                 WHERE repo = ?1 AND name = ?2",
+                params![
+                    repo,
+                    name,
+                    what.commit.as_str(),
+                    what.tree.as_str(),
+                    what.inputs,
+                    at,
+                    moved
+                ],
             )?;
         }
         (Purpose::Drift, Event::PlanMade | Event::StepFailed { .. } | Event::Cancelled { .. }) => {

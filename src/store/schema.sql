@@ -5,6 +5,8 @@ CREATE TABLE repositories (
     base        TEXT,              -- head of the base branch, as seen last
     looked_at   TEXT,
     comments_at TEXT,              -- comments older than this were read
+    rewound     TEXT,              -- what is said of the last force-push of the base branch
+    rewound_seq INTEGER,           -- where in `base_log` it happened
     error       TEXT,              -- why the last look failed; NULL when it did not
     error_at    TEXT,
     view_key    TEXT,              -- commit and declaration that `view` was made from
@@ -28,7 +30,7 @@ CREATE TABLE proposals (
     state        TEXT NOT NULL,    -- open, closed, merged
     merged_as    TEXT,             -- the commit of the base branch that has it
     permitted    TEXT,             -- the head of a fork that a person asked to plan
-    previous     TEXT,             -- the head that was seen before the last look
+    previous     TEXT,             -- the head when comments were last read
     considered   TEXT,             -- head, base and declaration that `consideration` was made from
     consideration TEXT,            -- JSON: merge, conflict, touched workspaces
     changed_at   TEXT NOT NULL,
@@ -44,6 +46,7 @@ CREATE TABLE workspaces (
     applied_at     TEXT,
     unsettled      INTEGER NOT NULL DEFAULT 0,  -- 1 from the start of an apply to its good end
     rewound        TEXT,           -- why a person must agree: the base branch was force-pushed
+    rewound_seq    INTEGER,        -- where in `base_log` that happened
     drift_at       TEXT,           -- when drift was looked for last
     PRIMARY KEY (repo, name)
 ) STRICT;

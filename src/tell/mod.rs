@@ -6,6 +6,7 @@
 mod proposal;
 mod wanted;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -35,6 +36,9 @@ pub enum TellError {
     /// The record could not be read or written.
     #[error("the record could not be read or written")]
     Store(#[from] StoreError),
+    /// A part of it ended by a panic.
+    #[error("the telling was cut short")]
+    CutShort(#[from] tokio::task::JoinError),
     /// A report could not be rendered.
     #[error("a report could not be rendered")]
     Report(#[from] ReportError),
@@ -88,13 +92,12 @@ pub async fn tell(
 ) -> Result<Option<Timestamp>, TellError> {
     let (wishing, of) = (Arc::clone(fleet), Arc::clone(tracked));
     // Rendering a large plan takes a while, and the record is written: not on an async thread.
-    tokio::task::spawn_blocking(move || want(&wishing, &of))
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let wanted = tokio::task::spawn_blocking(move || want(&wishing, &of)).await??;
     let mut next: Option<Timestamp> = None;
     for telling in fleet.store.tellings(tracked.repo())? {
         let digest = digest(&telling.wanted);
-        if telling.told.as_ref() == Some(&digest) {
+        // What no longer concerns anybody (the status of a head that was replaced) is let be.
+        if telling.told.as_ref() == Some(&digest) || !wanted.contains(&telling.target) {
             continue;
         }
         let due = telling.retry_at.is_none_or(|at| at <= now());
@@ -111,13 +114,16 @@ pub async fn tell(
     Ok(next)
 }
 
-fn want(fleet: &Fleet, tracked: &Tracked) -> Result<(), TellError> {
+/// Records what shall be shown; gives the targets.
+fn want(fleet: &Fleet, tracked: &Tracked) -> Result<BTreeSet<String>, TellError> {
     let at = now();
+    let mut targets = BTreeSet::new();
     for (target, wanted) in wanted::of(fleet, tracked)? {
         let value = serde_json::to_value(&wanted).expect("our own types have string keys");
         fleet.store.want(tracked.repo(), &target, &value, at)?;
+        targets.insert(target);
     }
-    Ok(())
+    Ok(targets)
 }
 
 fn digest(wanted: &serde_json::Value) -> String {

@@ -10,7 +10,7 @@ use crate::id::{BranchName, ProposalKey, WorkspaceName};
 use crate::report::{
     self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, WorkspaceReport,
 };
-use crate::run::{Purpose, Run, State};
+use crate::run::{Purpose, Run, State, Trigger};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 use crate::workspace::{ApplyMode, Settings};
 
@@ -46,6 +46,10 @@ pub(super) fn standing(
     let touched = match &row.consideration {
         None => return Ok(None),
         Some(Consideration::Impossible { .. }) => return Ok(Some(Standing::Ready)),
+        // There is nothing to plan, and so nothing to wait for.
+        Some(Consideration::Conflicts { touched, .. }) if !touched.is_empty() => {
+            return Ok(Some(Standing::Ready));
+        }
         Some(Consideration::Conflicts { touched, .. } | Consideration::Merges { touched, .. }) => {
             touched
         }
@@ -366,25 +370,27 @@ fn after_merge_of(
 /// The run that tells what became of a merge: its first that was not superseded, or a repetition
 /// of that, or a later one that brought the workspace further.
 fn telling_run(since: &[RunFacts]) -> Option<&RunFacts> {
-    let first = since.iter().find(|r| r.state != State::Superseded);
-    let Some(first) = first else {
-        return since.last();
+    // What repairs drift later on is another story.
+    let told = || {
+        since
+            .iter()
+            .filter(|r| !matches!(r.trigger, Trigger::Drift { .. }))
     };
-    let newest = since
-        .iter()
-        .rev()
-        .find(|r| r.inputs == first.inputs && r.state != State::Superseded)
-        .unwrap_or(first);
-    if matches!(
+    let Some(first) = told().find(|r| r.state != State::Superseded) else {
+        return told().next_back();
+    };
+    // That it was applied stays true whatever follows.
+    let repeats = || told().filter(|r| r.inputs == first.inputs && r.state != State::Superseded);
+    if let Some(applied) = repeats().find(|r| r.state == State::Applied) {
+        return Some(applied);
+    }
+    let newest = repeats().next_back().unwrap_or(first);
+    let over = matches!(
         newest.state,
         State::Failed | State::Cancelled | State::Interrupted
-    ) && let Some(later) = since
-        .iter()
-        .find(|r| r.id > newest.id && r.state == State::Applied)
-    {
-        return Some(later);
-    }
-    Some(newest)
+    );
+    let later = told().find(|r| r.id > newest.id && r.state == State::Applied);
+    Some(later.filter(|_| over).unwrap_or(newest))
 }
 
 /// What became of a merge, by its run.
@@ -429,7 +435,6 @@ mod tests {
     use crate::clock::now;
     use crate::decide::{Found, Stopping};
     use crate::id::RunId;
-    use crate::run::Trigger;
 
     fn run(id: i64, inputs: &str, state: State) -> RunFacts {
         RunFacts {

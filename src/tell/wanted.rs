@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::proposal::{self, Standing};
 use super::{TellError, Wanted};
 use crate::decide::{Consideration, RunFacts};
-use crate::fleet::{Fleet, Tracked};
+use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{Issue, Reaction, STATUS_DESCRIPTION_LIMIT, Status, StatusState};
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
 use crate::report::{self, DriftReport, HoldReport, Light};
@@ -82,6 +82,11 @@ fn proposals(
     commands: &[Command],
     all: &mut Vec<(String, Wanted)>,
 ) -> Result<(), TellError> {
+    let recorded = fleet.store.repository(tracked.repo())?;
+    let base = recorded
+        .as_ref()
+        .and_then(|r| r.base.as_ref())
+        .map(CommitSha::as_str);
     let mut gone = 0;
     for row in fleet.store.proposals(tracked.repo())? {
         if row.state != ProposalState::Open {
@@ -91,6 +96,16 @@ fn proposals(
             }
         }
         let key = row.proposal.key.clone();
+        // Between a push and the look at what it comes to, there is nothing true to say.
+        let ours = row.state == ProposalState::Open
+            && row.proposal.base_branch == tracked.declaration.branch;
+        if ours
+            && proposal_facts(tracked, base, row.clone())
+                .consideration
+                .is_none()
+        {
+            continue;
+        }
         let target = format!("comment {key}");
         let before = fleet.store.telling(tracked.repo(), &target)?;
         let Some(standing) = proposal::standing(fleet, tracked, &row, commands)? else {
@@ -121,9 +136,7 @@ fn proposals(
                 },
             ));
         }
-        if row.state == ProposalState::Open
-            && row.proposal.base_branch == tracked.declaration.branch
-        {
+        if ours {
             let said = report::plan_status(&report);
             let impossible = matches!(row.consideration, Some(Consideration::Impossible { .. }));
             let status = Status {
@@ -306,7 +319,7 @@ fn drift_issues(
 pub fn drift_report(tracked: &Tracked, run: &Run) -> Option<DriftReport> {
     let name = &run.what.workspace;
     Some(DriftReport {
-        marker: format!("<!-- mainstay:drift {name} -->"),
+        marker: marker("drift", name),
         workspace: name.clone(),
         environment: tracked.settings(name).and_then(|s| s.environment.clone()),
         commit: run.what.commit.clone(),
@@ -328,7 +341,7 @@ fn hold_issues(
         if !waits && fleet.store.telling(tracked.repo(), &target)?.is_none() {
             continue;
         }
-        let marker = format!("<!-- mainstay:hold {name} -->");
+        let marker = marker("hold", name);
         let report = HoldReport {
             marker: marker.clone(),
             workspace: name.clone(),
@@ -347,6 +360,14 @@ fn hold_issues(
         all.push((target, Wanted::Issue { open: waits, issue }));
     }
     Ok(())
+}
+
+/// The marker of an issue about a workspace. Two dashes would end the comment that hides it.
+fn marker(kind: &str, name: &WorkspaceName) -> String {
+    format!(
+        "<!-- mainstay:{kind} {} -->",
+        name.as_str().replace("--", "-%2D")
+    )
 }
 
 /// A status description within GitHub's limit.

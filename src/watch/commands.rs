@@ -46,7 +46,7 @@ pub(super) fn record(
             Place::Proposal(key) => fleet
                 .store
                 .proposal(repo, key)?
-                // Where the head moved in this very look, nobody knows which one was meant.
+                // Where the head moved since comments were read last, nobody knows which was meant.
                 .filter(|row| row.previous.as_ref() == Some(&row.proposal.head))
                 .map(|row| row.proposal.head),
             Place::Drift(_) | Place::Hold(_) => None,
@@ -133,9 +133,8 @@ pub(super) async fn carry_out(fleet: &Fleet, tracked: &Tracked) -> Result<(), Wa
         match command.state {
             CommandState::New => {
                 if let Err(error) = answer(fleet, tracked, &command).await {
-                    // It stays new, and is tried again with the next look.
-                    warn!(repo = %repo, command = command.id, "Carrying out `{}` failed: {}", command.what.line, chain(&error));
-                    return Err(error);
+                    // It stays new, and is tried again with the next look; the others go on.
+                    warn!(repo = %repo, command = command.id, "Carrying out `{}` failed and is tried again: {}", command.what.line, chain(&error));
                 }
             }
             CommandState::Accepted => {

@@ -94,7 +94,7 @@ pub(super) fn is_head(
 pub(super) fn contained(
     mirror: &Mirror,
     tracked: &Tracked,
-    look: &Look,
+    heads: &BTreeMap<ProposalKey, CommitSha>,
     base_move: &BaseMove,
     head: &CommitSha,
 ) -> Result<BTreeMap<ProposalKey, CommitSha>, SourceError> {
@@ -106,10 +106,10 @@ pub(super) fn contained(
         BaseMove::Forward(commits) => commits,
         _ => std::slice::from_ref(head),
     };
-    for proposal in &look.open {
+    for (key, proposed) in heads.iter().filter(|(_, proposed)| mirror.has(proposed)) {
         for commit in new.iter().rev().take(INTERMEDIATE_COMMITS).rev() {
-            if is_contained(mirror, commit, &proposal.head)? {
-                contained.insert(proposal.key.clone(), commit.clone());
+            if is_contained(mirror, commit, proposed)? {
+                contained.insert(key.clone(), commit.clone());
                 break;
             }
         }
@@ -135,7 +135,6 @@ pub(super) fn conclude(
     tracked: &Tracked,
     mirror: &Mirror,
     base: &CommitSha,
-    base_move: &BaseMove,
     at: Timestamp,
 ) -> Result<(), WatchError> {
     let repo = tracked.repo();
@@ -144,8 +143,13 @@ pub(super) fn conclude(
     let at_base = modules::resolve(&mirror.tree(&base_tree)?, &tracked.declaration)?;
     let key = tracked.conclusion_key(&[base.as_str()]);
     if recorded.as_ref().and_then(|r| r.view_key.as_deref()) != Some(&key) {
-        if let BaseMove::Forward(commits) = base_move {
-            pass_over(fleet, tracked, mirror, commits, at)?;
+        // From the last view on, and not from the last look: that may have ended half way.
+        let since = recorded
+            .as_ref()
+            .and_then(|r| r.view.as_ref())
+            .map(|v| &v.commit);
+        if let BaseMove::Forward(commits) = base_move(mirror, since, base)? {
+            pass_over(fleet, tracked, mirror, &commits, at)?;
         }
         let view = View {
             commit: base.clone(),
@@ -154,6 +158,7 @@ pub(super) fn conclude(
         };
         fleet.store.set_view(repo, &key, &view)?;
     }
+    let mut failed = None;
     for row in fleet.store.proposals(repo)? {
         let proposal = &row.proposal;
         if row.state != ProposalState::Open || proposal.base_branch != tracked.declaration.branch {
@@ -163,7 +168,26 @@ pub(super) fn conclude(
         if row.considered.as_deref() == Some(&key) {
             continue;
         }
-        let consideration = consider(mirror, tracked, base, &base_tree, &at_base, &proposal.head)?;
+        let consideration =
+            match consider(mirror, tracked, base, &base_tree, &at_base, &proposal.head) {
+                Ok(consideration) => consideration,
+                Err(error) => {
+                    // One head that cannot be looked at yet keeps none of the others waiting.
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+        let contained = matches!(
+            &consideration,
+            Consideration::Merges {
+                contained: Contained::Yes,
+                ..
+            }
+        );
+        if contained && !row.touched().is_empty() {
+            // The base has it, and the forge does not say so yet: what it touched is still wanted then.
+            continue;
+        }
         info!(
             repo = %repo, proposal = %proposal.key, head = %proposal.head,
             "{} of {repo} at {} touches {}", proposal.key, proposal.head.short(), touched_names(&consideration)
@@ -172,7 +196,7 @@ pub(super) fn conclude(
             .store
             .set_consideration(repo, &proposal.key, &key, &consideration)?;
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// What merging `head` into the base comes to.

@@ -23,7 +23,7 @@ use crate::decide::Consideration;
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
 use crate::forge::{Fate, Forge, ForgeError, Look, Speaks};
-use crate::id::{ProposalKey, RepoName};
+use crate::id::{CommitSha, ProposalKey, RepoName};
 use crate::source::{Mirror, RemoteAddress, SourceError};
 use crate::store::{BaseMove, ProposalRow, ProposalState, StoreError};
 
@@ -280,6 +280,13 @@ impl Watch {
 
         // Commits first: what is recorded below can be read from the mirror.
         let (fetched, wanted) = (Arc::clone(tracked), look.clone());
+        // A branch may have been merged and deleted between two looks.
+        let recorded_open = rows.iter().filter(|r| r.state == ProposalState::Open);
+        let heads: BTreeMap<ProposalKey, CommitSha> = recorded_open
+            .map(|r| &r.proposal)
+            .chain(&look.open)
+            .map(|p| (p.key.clone(), p.head.clone()))
+            .collect();
         let head = base.clone();
         let (base_move, contained) = tokio::task::spawn_blocking(move || {
             let mirror = Mirror::open(&fetched.mirror)?;
@@ -294,7 +301,7 @@ impl Watch {
                     shown: head.short().to_owned(),
                 });
             }
-            let contained = history::contained(&mirror, &fetched, &wanted, &base_move, &head)?;
+            let contained = history::contained(&mirror, &fetched, &heads, &base_move, &head)?;
             Ok((base_move, contained))
         })
         .await??;
@@ -325,7 +332,7 @@ impl Watch {
         let (fleet, concluded) = (Arc::clone(&self.fleet), Arc::clone(tracked));
         tokio::task::spawn_blocking(move || {
             let mirror = Mirror::open(&concluded.mirror)?;
-            history::conclude(&fleet, &concluded, &mirror, &base, &base_move, at)
+            history::conclude(&fleet, &concluded, &mirror, &base, at)
         })
         .await??;
         Ok(())
@@ -337,7 +344,7 @@ impl Watch {
         tracked: &Tracked,
         look: &Look,
         rows: &[ProposalRow],
-        contained: &BTreeMap<ProposalKey, crate::id::CommitSha>,
+        contained: &BTreeMap<ProposalKey, CommitSha>,
     ) -> Result<Vec<(ProposalKey, Fate)>, WatchError> {
         let mut fates = Vec::new();
         let open: BTreeSet<&ProposalKey> = look.open.iter().map(|p| &p.key).collect();
@@ -346,7 +353,11 @@ impl Watch {
             if let Some(commit) = contained.get(key) {
                 fates.push((key.clone(), Fate::Merged(commit.clone())));
             } else if !open.contains(key) {
-                let fate = tracked.forge.fate(&tracked.request(), key).await?;
+                let fate = match tracked.forge.fate(&tracked.request(), key).await {
+                    // GitHub hides the pull requests of accounts that it closed.
+                    Err(ForgeError::NotFound { .. }) => Fate::Closed,
+                    fate => fate?,
+                };
                 info!(repo = %tracked.repo(), proposal = %key, "{key} of {} is {}", tracked.repo(), match &fate {
                     Fate::Open => "open",
                     Fate::Closed => "closed",
@@ -380,11 +391,9 @@ impl Watch {
         }
         let comments = tracked.forge.comments(repo, since).await?;
         commands::record(&self.fleet, tracked, &comments)?;
-        if let Some(newest) = comments.iter().map(|c| c.updated_at).max()
-            && newest > since
-        {
-            self.fleet.store.comments_read(repo, newest)?;
-        }
+        let newest = comments.iter().map(|c| c.updated_at).max();
+        let until = newest.map_or(since, |newest| newest.max(since));
+        self.fleet.store.comments_read(repo, until)?;
         Ok(())
     }
 }

@@ -4,11 +4,12 @@
 mod failure;
 mod owner;
 mod places;
+mod prepare;
+mod recorder;
 mod recover;
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,28 +19,24 @@ use tracing::{error, info, warn};
 pub use failure::of_engine as failure_of;
 pub use owner::Owner;
 pub use places::Places;
-pub use recover::Recovered;
+pub use recover::{Recovered, stranded_state};
 
+use self::prepare::problem_warning;
+use self::recorder::Recorder;
 use crate::clock::now;
 use crate::decide::{Next, Review, after_plan};
-use crate::engine::supervise::Exit;
 use crate::engine::{
-    self, ApplyEnd, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused,
-    PlanMode, Progress, SavedPlan, StepEnd, StepStart, Stop, environment,
+    self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
 };
 use crate::fault::chain;
-use crate::fleet::{Fleet, Tracked};
+use crate::fleet::Fleet;
 use crate::id::RunId;
-use crate::modules::{Backend, ModuleProblem, Presence, ResolveError, Resolved};
-use crate::plan::{self, Diagnostic, Severity};
+use crate::modules::ModuleProblem;
+use crate::plan;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
-use crate::source::{Mirror, SourceError};
-use crate::store::{RunFilter, StoreError};
+use crate::store::{Begin, RunFilter, StoreError};
 use crate::workspace::Settings;
-
-/// How long a plan that is to be applied waits for somebody else's lock of the state.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// Why a run could not be worked on; what fails inside a run is its outcome and no such error.
 #[derive(Debug, thiserror::Error)]
@@ -55,29 +52,6 @@ pub enum WorkError {
     },
 }
 
-/// Why the files of a run could not be made ready.
-#[derive(Debug, thiserror::Error)]
-enum PrepareError {
-    #[error("the repository `{0}` is no longer declared")]
-    Undeclared(String),
-    #[error("the workspace is not in this commit")]
-    NoWorkspace,
-    #[error("the folder `{folder}` holds no Terraform configuration in this commit")]
-    NoConfiguration { folder: String },
-    #[error("the commit could not be checked out")]
-    Source(#[from] SourceError),
-    #[error("the files of the commit could not be read")]
-    Tree(#[from] ResolveError),
-    #[error("cannot make the folder {folder}")]
-    Folder {
-        folder: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the checkout was cut short")]
-    CutShort(#[from] tokio::task::JoinError),
-}
-
 /// Does runs.
 pub struct Worker {
     fleet: Arc<Fleet>,
@@ -87,6 +61,31 @@ pub struct Worker {
     environment: Vec<(String, String)>,
     /// Variables that no run sees, whatever a pattern says.
     never: Vec<String>,
+}
+
+/// What a person or the daemon's end may wish of a run that is under way.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// To end before anything is applied.
+    pub plan: CancelToken,
+    /// To interrupt an apply: only ever a person's.
+    pub apply: CancelToken,
+}
+
+/// What follows a plan.
+enum Judged {
+    Apply(Leave),
+    Over(Outcome),
+}
+
+/// The leave to apply a plan.
+struct Leave {
+    /// Masks what the plan marks as secret.
+    redactor: Redactor,
+    /// How long planning took.
+    took: Duration,
+    /// The force-push that was known when the leave was given.
+    rewound: Option<String>,
 }
 
 /// A run's files, ready.
@@ -104,6 +103,8 @@ struct Ready {
 /// What came of working on a run, before it is recorded.
 enum Outcome {
     Event(Event),
+    /// It waits for a person, for this reason.
+    Held(String),
     Failed(Box<Failure>, Option<AppliedParts>),
     /// It was asked to end, or its process was lost.
     Stopped(Option<AppliedParts>),
@@ -146,7 +147,7 @@ impl Worker {
     pub async fn work(
         &self,
         id: RunId,
-        cancel: &CancelToken,
+        wishes: &Wishes,
         progress: &(dyn Fn(&Progress) + Send + Sync),
     ) -> Result<State, WorkError> {
         let store = &self.fleet.store;
@@ -172,16 +173,14 @@ impl Worker {
         store
             .happened(id, &Event::CheckedOut, now(), |_| {})
             .map_err(failed)?;
-        let observer = Recorder {
-            fleet: &self.fleet,
-            run: id,
-            open: std::sync::Mutex::default(),
-            progress,
-        };
+        let observer = Recorder::new(&self.fleet, id, progress);
         let outcome = self
-            .plan_and_apply(&mut ready, &observer, cancel)
+            .plan_and_apply(&mut ready, &observer, wishes)
             .await
             .map_err(failed)?;
+        if !matches!(outcome, Outcome::LeftRunning) {
+            self.discard_plans(id);
+        }
         let state = self.record(id, outcome).map_err(failed)?;
         let duration_ms = began.elapsed().as_millis();
         info!(run.id = %id, state = %state, duration_ms, "Run {id} is {state}: {label}");
@@ -192,6 +191,16 @@ impl Worker {
         let store = &self.fleet.store;
         match outcome {
             Outcome::Event(event) => store.happened(id, &event, now(), |_| {}),
+            Outcome::Held(reason) => {
+                info!(run.id = %id, "Run {id} waits for a person: {reason}");
+                let event = Event::HeldBack {
+                    reason: reason.clone(),
+                };
+                store.happened(id, &event, now(), |result| {
+                    result.hold = Some(reason);
+                    result.approval = None;
+                })
+            }
             Outcome::LeftRunning => Ok(store.run(id)?.state),
             Outcome::Stopped(parts) => {
                 // Without a wish the daemon ends: what was planned is planned again by the next one.
@@ -211,34 +220,54 @@ impl Worker {
         }
     }
 
+    /// Removes the plans of a run that needs them no more: they hold secrets in clear.
+    fn discard_plans(&self, id: RunId) {
+        for attempt in self.places.attempts(id) {
+            if let Err(error) = engine::discard_plan(&attempt) {
+                warn!(run.id = %id, "The plan in {} cannot be removed: {error}", attempt.display());
+            }
+        }
+    }
+
     async fn plan_and_apply(
         &self,
         ready: &mut Ready,
         observer: &Recorder<'_>,
-        cancel: &CancelToken,
+        wishes: &Wishes,
     ) -> Result<Outcome, StoreError> {
-        let id = ready.run.id;
-        let store = &self.fleet.store;
-        let purpose = ready.run.what.purpose;
-        let mode = match purpose {
+        let mode = match ready.run.what.purpose {
             Purpose::Drift => PlanMode::RefreshOnly,
             Purpose::Propose | Purpose::Merge => PlanMode::Normal,
         };
-        let saved = match self.engine.plan(&ready.job, mode, observer, cancel).await {
+        let saved = match self
+            .engine
+            .plan(&ready.job, mode, observer, &wishes.plan)
+            .await
+        {
             Ok(saved) => saved,
             Err(error) => return Ok(self.failed(ready, &error, &ready.secrets)),
         };
+        match self.judge(ready, &saved)? {
+            Judged::Apply(leave) => self.apply(ready, saved, observer, wishes, leave).await,
+            Judged::Over(outcome) => Ok(outcome),
+        }
+    }
+
+    /// Reads a plan into the record, and decides what follows.
+    fn judge(&self, ready: &Ready, saved: &SavedPlan) -> Result<Judged, StoreError> {
+        let id = ready.run.id;
+        let store = &self.fleet.store;
+        let purpose = ready.run.what.purpose;
         let read = File::open(&saved.json)
             .map_err(|source| chain(&source))
             .and_then(|file| {
                 plan::read_masked(BufReader::new(file), &self.fleet.key, &ready.secrets)
                     .map_err(|error| chain(&error))
             });
+        let failed = |failure| Ok(Judged::Over(Outcome::Failed(Box::new(failure), None)));
         let (plan, redactor) = match read {
             Ok(read) => read,
-            Err(error) => {
-                return Ok(Outcome::Failed(Box::new(failure::of_reading(&error)), None));
-            }
+            Err(error) => return failed(failure::of_reading(&error)),
         };
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
         let warnings: Vec<_> = saved
@@ -247,7 +276,6 @@ impl Worker {
             .map(|w| w.redacted(&redactor))
             .chain(ready.problems.iter().map(problem_warning))
             .collect();
-        let errored = plan.errored;
         store.amend(id, |result| {
             result.tool = Some(format!(
                 "{} {}",
@@ -258,38 +286,33 @@ impl Worker {
             result.warnings = warnings;
             result.took = took;
         })?;
-        if errored {
-            return Ok(Outcome::Failed(Box::new(failure::of_errored_plan()), None));
+        if plan.errored {
+            return failed(failure::of_errored_plan());
         }
         if purpose != Purpose::Merge {
-            return Ok(Outcome::Event(Event::PlanMade));
+            return Ok(Judged::Over(Outcome::Event(Event::PlanMade)));
         }
         let row = store.workspace(&ready.run.what.repo, &ready.run.what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
         let review = self.review(ready)?;
-        let approval = ready.run.result.approval.clone();
-        let next = after_plan(
-            &plan,
-            &ready.settings,
-            &review,
-            approval.as_ref(),
-            rewound.as_deref(),
-        );
-        match next {
-            Next::Nothing => Ok(Outcome::Event(Event::NothingToApply)),
-            Next::Hold(reason) => {
-                info!(run.id = %id, "Run {id} waits for a person: {reason}");
-                store.amend(id, |result| {
-                    result.hold = Some(reason.clone());
-                    result.approval = None;
-                })?;
-                Ok(Outcome::Event(Event::HeldBack { reason }))
-            }
-            Next::Apply => {
-                self.apply(ready, saved, observer, cancel, &redactor, took)
-                    .await
-            }
-        }
+        let approval = ready.run.result.approval.as_ref();
+        Ok(
+            match after_plan(
+                &plan,
+                &ready.settings,
+                &review,
+                approval,
+                rewound.as_deref(),
+            ) {
+                Next::Nothing => Judged::Over(Outcome::Event(Event::NothingToApply)),
+                Next::Hold(reason) => Judged::Over(Outcome::Held(reason)),
+                Next::Apply => Judged::Apply(Leave {
+                    redactor,
+                    took,
+                    rewound,
+                }),
+            },
+        )
     }
 
     async fn apply(
@@ -297,20 +320,32 @@ impl Worker {
         ready: &mut Ready,
         saved: SavedPlan,
         observer: &Recorder<'_>,
-        cancel: &CancelToken,
-        redactor: &Redactor,
-        planned_for: Duration,
+        wishes: &Wishes,
+        leave: Leave,
     ) -> Result<Outcome, StoreError> {
         let id = ready.run.id;
         let store = &self.fleet.store;
-        if cancel.is_cancelled() || store.run(id)?.result.stop.is_some() {
+        let Leave {
+            redactor,
+            took: planned_for,
+            rewound,
+        } = leave;
+        // The daemon ends, or somebody wished it: what was not begun is not begun.
+        if wishes.plan.is_cancelled() {
             return Ok(Outcome::Stopped(None));
         }
         // From here on a person must be told how far it came, whatever happens; and should this
         // future be dropped, Terraform goes on and needs its folders.
-        store.happened(id, &Event::ApplyStarted, now(), |_| {})?;
+        match store.begin_apply(id, rewound.as_deref(), now())? {
+            Begin::Begun => {}
+            Begin::StopWished => return Ok(Outcome::Stopped(None)),
+            Begin::Rewound(reason) => return Ok(Outcome::Held(reason)),
+        }
         let folders = std::mem::take(&mut ready.folders).map(|folder| folder.map(TempDir::keep));
-        let applied = self.engine.apply(&ready.job, saved, observer, cancel).await;
+        let applied = self
+            .engine
+            .apply(&ready.job, saved, observer, &wishes.apply)
+            .await;
         if !matches!(applied, Err(EngineError::StillRunning { .. })) {
             for folder in folders.iter().flatten() {
                 if let Err(error) = std::fs::remove_dir_all(folder) {
@@ -325,11 +360,11 @@ impl Worker {
                     result.took = planned_for + took;
                     result
                         .warnings
-                        .extend(applied.warnings.iter().map(|w| w.redacted(redactor)));
+                        .extend(applied.warnings.iter().map(|w| w.redacted(&redactor)));
                 })?;
                 Ok(Outcome::Event(Event::ApplyDone))
             }
-            Err(error) => Ok(self.failed(ready, &error, redactor)),
+            Err(error) => Ok(self.failed(ready, &error, &redactor)),
         }
     }
 
@@ -397,206 +432,9 @@ impl Worker {
                 review
                     .changes
                     .extend(plan.changes.into_iter().map(|c| c.digest));
+                review.plans.insert(plan.fingerprint);
             }
         }
         Ok(review)
-    }
-
-    async fn prepare(&self, run: Run) -> Result<Ready, PrepareError> {
-        let what = &run.what;
-        let undeclared = || PrepareError::Undeclared(what.repo.to_string());
-        let tracked = Arc::clone(self.fleet.tracked(&what.repo).ok_or_else(undeclared)?);
-        let settings = tracked
-            .settings(&what.workspace)
-            .ok_or_else(undeclared)?
-            .clone();
-        let folder = self.places.checkouts();
-        let (name, tree) = (what.workspace.clone(), what.tree.clone());
-        let prefix = format!("run-{}-", run.id);
-        let (resolved, checkout) = tokio::task::spawn_blocking(move || {
-            let make = |source| PrepareError::Folder {
-                folder: folder.clone(),
-                source,
-            };
-            std::fs::create_dir_all(&folder).map_err(make)?;
-            let checkout = tempfile::Builder::new()
-                .prefix(&prefix)
-                .tempdir_in(&folder)
-                .map_err(make)?;
-            let resolved = check_out(&tracked, &name, &tree, checkout.path())?;
-            Ok::<_, PrepareError>((resolved, checkout))
-        })
-        .await??;
-        let trust = match what.purpose {
-            Purpose::Propose => places::Trust::Proposed,
-            Purpose::Merge | Purpose::Drift => places::Trust::Merged,
-        };
-        let work_dir = self
-            .places
-            .next_attempt(run.id)
-            .map_err(|source| PrepareError::Folder {
-                folder: self.places.run(run.id),
-                source,
-            })?;
-        let patterns = match what.purpose {
-            Purpose::Merge => &settings.env.apply,
-            Purpose::Propose | Purpose::Drift => &settings.env.plan,
-        };
-        let choose = |patterns: &[String]| {
-            environment(patterns, self.environment.iter().cloned(), &self.never)
-        };
-        let env = choose(patterns);
-        let harmless = choose(&[]);
-        // What a declaration lets in is secret; what every run sees (PATH, HOME) is not.
-        let secrets = env
-            .iter()
-            .filter(|(name, _)| harmless.iter().all(|(other, _)| other != name))
-            .map(|(_, value)| value.expose().to_owned());
-        let secrets = Redactor::new(secrets);
-        let tmp_dir = tempfile::Builder::new()
-            .prefix("mst-")
-            .tempdir()
-            .map_err(|source| PrepareError::Folder {
-                folder: std::env::temp_dir(),
-                source,
-            })?;
-        let state = match resolved.backend {
-            Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
-            Backend::Named(_) | Backend::Cloud => engine::State::Backend,
-        };
-        let job = Job {
-            workspace: what.workspace.clone(),
-            checkout: checkout.path().to_owned(),
-            folder: resolved.workspace.path.clone(),
-            work_dir,
-            data_dir: self.places.terraform(&what.repo, &what.workspace, trust),
-            tmp_dir: tmp_dir.path().to_owned(),
-            wrapper: Vec::new(),
-            state,
-            var_files: settings.var_files.clone(),
-            terraform_workspace: settings.terraform_workspace.clone(),
-            env,
-            plan_timeout: settings.plan_timeout,
-            apply_timeout: settings.apply_timeout,
-            lock: match what.purpose {
-                Purpose::Merge => Lock::Take { wait: LOCK_WAIT },
-                // A plan that is only shown writes nothing: it leaves no lock behind when it is killed.
-                Purpose::Propose | Purpose::Drift => Lock::Skip,
-            },
-            required_version: resolved.required_version.clone(),
-        };
-        Ok(Ready {
-            settings,
-            job,
-            problems: resolved.problems,
-            secrets,
-            run,
-            folders: [Some(checkout), Some(tmp_dir)],
-        })
-    }
-}
-
-/// Checks out the files that concern a workspace.
-fn check_out(
-    tracked: &Tracked,
-    name: &crate::id::WorkspaceName,
-    tree: &crate::id::ObjectId,
-    into: &Path,
-) -> Result<Resolved, PrepareError> {
-    let mirror = Mirror::open(&tracked.mirror)?;
-    let files = mirror.tree(tree)?;
-    let resolved = crate::modules::resolve(&files, &tracked.declaration)?
-        .into_iter()
-        .find(|r| &r.workspace.name == name)
-        .ok_or(PrepareError::NoWorkspace)?;
-    if resolved.presence == Presence::Absent {
-        return Err(PrepareError::NoConfiguration {
-            folder: resolved.workspace.path,
-        });
-    }
-    mirror.checkout(tree, Some(&resolved.files), into)?;
-    Ok(resolved)
-}
-
-fn problem_warning(problem: &ModuleProblem) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Warning,
-        summary: problem.message.clone(),
-        detail: String::new(),
-        address: None,
-        file: Some(problem.file.clone()),
-        line: problem.line.and_then(|line| line.try_into().ok()),
-        snippet: None,
-    }
-}
-
-/// How a step ended, in the record's words.
-fn outcome(end: &StepEnd) -> String {
-    match end.ended.as_ref().map(|ended| &ended.exit) {
-        Some(Exit::Code(code)) => format!("exit code {code}"),
-        Some(Exit::Signal(signal)) => format!("signal {signal}"),
-        Some(Exit::NotStarted(reason)) => format!("not started: {reason}"),
-        None => "nothing says how it ended".to_owned(),
-    }
-}
-
-/// Records each process before it runs and after it ended.
-struct Recorder<'w> {
-    fleet: &'w Fleet,
-    run: RunId,
-    /// The record of the step that runs.
-    open: std::sync::Mutex<Option<i64>>,
-    progress: &'w (dyn Fn(&Progress) + Send + Sync),
-}
-
-impl<'w> Recorder<'w> {
-    /// One that nobody watches.
-    fn silent(fleet: &'w Fleet, run: RunId) -> Self {
-        Self {
-            fleet,
-            run,
-            open: std::sync::Mutex::default(),
-            progress: &|_| {},
-        }
-    }
-
-    /// Goes on with a step that is recorded already.
-    fn resume(&self, step: i64) {
-        *self
-            .open
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(step);
-    }
-}
-
-impl Observer for Recorder<'_> {
-    fn before(&self, start: &StepStart) -> Result<(), ObserverRefused> {
-        let value = serde_json::to_value(start).map_err(|e| ObserverRefused(Box::new(e)))?;
-        let id = self
-            .fleet
-            .store
-            .step_starts(self.run, &start.step.to_string(), &value, now())
-            .map_err(|e| ObserverRefused(Box::new(e)))?;
-        *self
-            .open
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(id);
-        Ok(())
-    }
-
-    fn after(&self, end: &StepEnd) {
-        let open = self
-            .open
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        let Some(id) = open else { return };
-        if let Err(error) = self.fleet.store.step_ended(id, &outcome(end), now()) {
-            warn!(run.id = %self.run, "Recording the end of a step of run {} failed: {}", self.run, chain(&error));
-        }
-    }
-
-    fn progress(&self, progress: &Progress) {
-        (self.progress)(progress);
     }
 }

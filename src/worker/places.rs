@@ -62,6 +62,15 @@ impl Places {
         }
     }
 
+    /// The folders of the attempts at a run so far.
+    pub fn attempts(&self, id: RunId) -> Vec<PathBuf> {
+        let folder = self.run(id);
+        (1_u32..)
+            .map(|attempt| folder.join(attempt.to_string()))
+            .take_while(|attempt| attempt.is_dir())
+            .collect()
+    }
+
     /// `TF_DATA_DIR` of a workspace: reused between runs of the same trust.
     pub fn terraform(&self, repo: &RepoName, name: &WorkspaceName, trust: Trust) -> PathBuf {
         let trust = match trust {
@@ -96,6 +105,8 @@ mod tests {
         let first = places.next_attempt(RunId(3)).unwrap();
         let second = places.next_attempt(RunId(3)).unwrap();
         assert_ne!(first, second);
+        assert_eq!(places.attempts(RunId(3)), [first, second]);
+        assert!(places.attempts(RunId(4)).is_empty());
     }
 
     #[test]

@@ -4,15 +4,21 @@
 //! record says how it ended. Only where nothing says it is the run lost: a plan is queued
 //! again, and an apply is never repeated blindly.
 
+use std::path::{Path, PathBuf};
+
 use tracing::{info, warn};
 
 use super::{Owner, Recorder, Worker, failure};
 use crate::clock::now;
 use crate::engine::supervise::{Ended, Exit};
 use crate::engine::{Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
-use crate::redact::Redactor;
+use crate::id::RunId;
+use crate::plan::Diagnostic;
 use crate::run::{AppliedParts, Event, Failure, Run, State};
 use crate::store::StoreError;
+
+/// A plan whose process is lost more often than this is not tried again by itself.
+const WORKERS_LOST: usize = 2;
 
 /// How a lost run was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,23 +48,25 @@ impl Worker {
                 warn!(run.id = %id, "Run {id} has a step that this version cannot read: it counts as lost");
                 continue;
             };
-            // The end of an apply may be on record, and what it means for the run not yet.
-            if step.ended_at.is_some() && start.step != Step::Apply {
+            // That an apply ended may be on record while what it came to is not.
+            let applied = run.state == State::Applying && start.step == Step::Apply;
+            if step.ended_at.is_some() && !applied {
                 continue;
             }
-            observer.resume(step.id);
-            let wish = CancelToken::new();
-            if start.step != Step::Apply {
-                // What only plans is planned again, and need not be waited for.
-                wish.cancel();
+            if step.ended_at.is_none() {
+                observer.resume(step.id);
             }
-            let token = if start.step == Step::Apply {
-                cancel
-            } else {
-                &wish
+            let token = match start.step {
+                Step::Apply | Step::StatePush => cancel.clone(),
+                // What only plans is planned again, and need not be waited for.
+                Step::Plan | Step::Init | Step::Show | Step::WorkspaceList => {
+                    let wish = CancelToken::new();
+                    wish.cancel();
+                    wish
+                }
             };
             info!(run.id = %id, step = %start.step, "Waiting for `{}` of run {id}, which an earlier process started", start.step);
-            let adopted = self.engine.adopt(&start, &observer, token).await;
+            let adopted = self.engine.adopt(&start, &observer, &token).await;
             if start.step != Step::Apply {
                 continue;
             }
@@ -90,6 +98,30 @@ impl Worker {
                 }
             }
         }
+        if event != Event::ApplyDone && run.state == State::Applying {
+            self.keep_stranded_states(id);
+        }
+        let lost = store
+            .events(id)?
+            .iter()
+            .filter(|(_, e)| *e == Event::WorkerLost)
+            .count();
+        if event == Event::WorkerLost && run.state != State::Applying && lost >= WORKERS_LOST {
+            let told = Failure {
+                step: "plan".to_owned(),
+                summary: format!("the process that planned it was lost {} times", lost + 1),
+                advice: Some(
+                    "look at the machine's memory and at the daemon's log, then plan again"
+                        .to_owned(),
+                ),
+                ..Failure::default()
+            };
+            event = Event::StepFailed {
+                summary: told.summary.clone(),
+            };
+            failed = Some(told);
+        }
+        self.discard_plans(id);
         let run = store.run(id)?;
         if let (Event::StepFailed { .. } | Event::WorkerLost, Some(wish)) =
             (&event, run.result.stop.clone())
@@ -104,6 +136,48 @@ impl Worker {
         info!(run.id = %id, state = %state, "Run {id} was taken over and is {state}");
         Ok(Recovered::Now(state))
     }
+}
+
+impl Worker {
+    /// Keeps the states that an apply could not save from being swept away with its checkout.
+    fn keep_stranded_states(&self, id: RunId) {
+        let prefix = format!("run-{id}-");
+        let Ok(entries) = std::fs::read_dir(self.places.checkouts()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix)
+                && let Some(state) = stranded_state(&entry.path())
+            {
+                let kept = self.places.run(id).join("errored.tfstate");
+                match std::fs::copy(&state, &kept) {
+                    Ok(_) => {
+                        warn!(run.id = %id, "The state that run {id} could not save is kept in {}: push it with `state push`", kept.display())
+                    }
+                    Err(error) => {
+                        warn!(run.id = %id, "The state that run {id} could not save stays in {}: {error}", state.display())
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The `errored.tfstate` that Terraform left below a folder.
+pub fn stranded_state(folder: &Path) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if entry.file_name() == "errored.tfstate" {
+            return Some(path);
+        }
+        // Links lead out of the checkout; what Terraform wrote is in it.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Some(found) = stranded_state(&path)
+        {
+            return Some(found);
+        }
+    }
+    None
 }
 
 fn applied_parts(end: &AdoptedEnd) -> AppliedParts {
@@ -128,16 +202,19 @@ fn failure_of(end: &AdoptedEnd, ended: &Ended) -> Failure {
         Exit::Signal(signal) => format!("was ended by signal {signal}"),
         Exit::NotStarted(reason) => format!("did not start: {reason}"),
     };
-    // The values that the run knew as secret are not known any more: what the plan marked was
-    // masked by Terraform, and the tail, which may hold more, stays in the log file.
-    let redactor = Redactor::new([]);
+    // The values that the run knew as secret are not known any more: where a message could hold
+    // one, it stays in the log file.
     Failure {
         step: Step::Apply.to_string(),
         summary: format!("the apply {how}, while no daemon ran"),
         diagnostics: end
             .diagnostics
             .iter()
-            .map(|d| d.redacted(&redactor))
+            .map(|diagnostic| Diagnostic {
+                detail: String::new(),
+                snippet: None,
+                ..diagnostic.clone()
+            })
             .collect(),
         tail: String::new(),
         advice: Some(failure::AFTER_APPLY.to_owned()),

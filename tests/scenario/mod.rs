@@ -414,7 +414,10 @@ impl Scenario {
     fn check(&mut self) {
         self.checked = true;
         self.check_comments();
-        self.check_runs();
+        // A daemon that was never started has no record.
+        if self.data_dir().join("mainstay.db").is_file() {
+            self.check_runs();
+        }
         let unknown = self.hub.unmodelled();
         assert!(
             unknown.is_empty(),
@@ -519,6 +522,20 @@ impl Scenario {
             run["id"].as_u64()
         })
         .await
+    }
+
+    /// Waits until the daemon has looked at everything that is there now.
+    pub(crate) async fn looked(&mut self) {
+        let looks = |s: &Self| {
+            let requests = s.hub.requests();
+            requests.iter().filter(|r| r.path == "/graphql").count()
+        };
+        // The first look from now on sees all, and is taken in while the next ones are sent.
+        let before = looks(self);
+        self.wait("four more looks", |s| {
+            (looks(s) >= before + 4).then_some(())
+        })
+        .await;
     }
 
     /// Commits files to a branch from main, and opens a pull request of alice's for it.

@@ -267,6 +267,20 @@ fn a_proposal_is_planned_again_after_its_workspace_was_applied() {
 }
 
 #[test]
+fn what_waited_for_an_apply_to_be_planned_is_planned_once() {
+    let mut facts = facts(
+        vec![viewed("network", "a")],
+        vec![known("network", Some("a"))],
+    );
+    facts.proposals = vec![proposal(1, 6, &[("network", "same")])];
+    let mut waited = run(1, Purpose::Propose, "network", "same", State::Planned);
+    waited.changed_at = at(12);
+    facts.runs = vec![waited];
+    facts.workspaces[0].applied.as_mut().unwrap().at = at(11);
+    assert!(due(&facts, at(20)).is_empty());
+}
+
+#[test]
 fn a_forks_code_is_not_run_unasked() {
     let mut facts = facts(
         vec![viewed("network", "a")],
@@ -571,7 +585,7 @@ proptest! {
     #[test]
     fn what_is_due_comes_to_an_end(mut facts in any_facts()) {
         // What one look supersedes may let the next start something; then it is quiet.
-        for _ in 0..2 {
+        for _ in 0..4 {
             let actions = due(&facts, at(100));
             record(&mut facts, &actions);
         }

@@ -1,0 +1,171 @@
+//! Makes a run's files ready: the checkout, the environment, the order for Terraform.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Ready, Worker, places};
+use crate::engine::{self, Job, Lock, environment};
+use crate::fleet::Tracked;
+use crate::modules::{Backend, ModuleProblem, Presence, ResolveError, Resolved};
+use crate::plan::{Diagnostic, Severity};
+use crate::redact::Redactor;
+use crate::run::{Purpose, Run};
+use crate::source::{Mirror, SourceError};
+
+/// How long a plan that is to be applied waits for somebody else's lock of the state.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// Why the files of a run could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrepareError {
+    #[error("the repository `{0}` is no longer declared")]
+    Undeclared(String),
+    #[error("the workspace is not in this commit")]
+    NoWorkspace,
+    #[error("the folder `{folder}` holds no Terraform configuration in this commit")]
+    NoConfiguration { folder: String },
+    #[error("the commit could not be checked out")]
+    Source(#[from] SourceError),
+    #[error("the files of the commit could not be read")]
+    Tree(#[from] ResolveError),
+    #[error("cannot make the folder {folder}")]
+    Folder {
+        folder: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the checkout was cut short")]
+    CutShort(#[from] tokio::task::JoinError),
+}
+
+impl Worker {
+    /// Makes a run's files ready.
+    pub(super) async fn prepare(&self, run: Run) -> Result<Ready, PrepareError> {
+        let what = &run.what;
+        let undeclared = || PrepareError::Undeclared(what.repo.to_string());
+        let tracked = Arc::clone(self.fleet.tracked(&what.repo).ok_or_else(undeclared)?);
+        let settings = tracked
+            .settings(&what.workspace)
+            .ok_or_else(undeclared)?
+            .clone();
+        let folder = self.places.checkouts();
+        let (name, tree) = (what.workspace.clone(), what.tree.clone());
+        let prefix = format!("run-{}-", run.id);
+        let (resolved, checkout) = tokio::task::spawn_blocking(move || {
+            let make = |source| PrepareError::Folder {
+                folder: folder.clone(),
+                source,
+            };
+            std::fs::create_dir_all(&folder).map_err(make)?;
+            let checkout = tempfile::Builder::new()
+                .prefix(&prefix)
+                .tempdir_in(&folder)
+                .map_err(make)?;
+            let resolved = check_out(&tracked, &name, &tree, checkout.path())?;
+            Ok::<_, PrepareError>((resolved, checkout))
+        })
+        .await??;
+        let trust = match what.purpose {
+            Purpose::Propose => places::Trust::Proposed,
+            Purpose::Merge | Purpose::Drift => places::Trust::Merged,
+        };
+        let work_dir = self
+            .places
+            .next_attempt(run.id)
+            .map_err(|source| PrepareError::Folder {
+                folder: self.places.run(run.id),
+                source,
+            })?;
+        let patterns = match what.purpose {
+            Purpose::Merge => &settings.env.apply,
+            Purpose::Propose | Purpose::Drift => &settings.env.plan,
+        };
+        let choose = |patterns: &[String]| {
+            environment(patterns, self.environment.iter().cloned(), &self.never)
+        };
+        let env = choose(patterns);
+        let harmless = choose(&[]);
+        // What a declaration lets in is secret; what every run sees (PATH, HOME) is not.
+        let secrets = env
+            .iter()
+            .filter(|(name, _)| harmless.iter().all(|(other, _)| other != name))
+            .map(|(_, value)| value.expose().to_owned());
+        let secrets = Redactor::new(secrets);
+        let tmp_dir = tempfile::Builder::new()
+            .prefix("mst-")
+            .tempdir()
+            .map_err(|source| PrepareError::Folder {
+                folder: std::env::temp_dir(),
+                source,
+            })?;
+        let state = match resolved.backend {
+            Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
+            Backend::Named(_) | Backend::Cloud => engine::State::Backend,
+        };
+        let job = Job {
+            workspace: what.workspace.clone(),
+            checkout: checkout.path().to_owned(),
+            folder: resolved.workspace.path.clone(),
+            work_dir,
+            data_dir: self.places.terraform(&what.repo, &what.workspace, trust),
+            tmp_dir: tmp_dir.path().to_owned(),
+            wrapper: Vec::new(),
+            state,
+            var_files: settings.var_files.clone(),
+            terraform_workspace: settings.terraform_workspace.clone(),
+            env,
+            plan_timeout: settings.plan_timeout,
+            apply_timeout: settings.apply_timeout,
+            lock: match what.purpose {
+                Purpose::Merge => Lock::Take { wait: LOCK_WAIT },
+                // A plan that is only shown writes nothing: it leaves no lock behind when it is killed.
+                Purpose::Propose | Purpose::Drift => Lock::Skip,
+            },
+            required_version: resolved.required_version.clone(),
+        };
+        Ok(Ready {
+            settings,
+            job,
+            problems: resolved.problems,
+            secrets,
+            run,
+            folders: [Some(checkout), Some(tmp_dir)],
+        })
+    }
+}
+
+/// Checks out the files that concern a workspace.
+fn check_out(
+    tracked: &Tracked,
+    name: &crate::id::WorkspaceName,
+    tree: &crate::id::ObjectId,
+    into: &Path,
+) -> Result<Resolved, PrepareError> {
+    let mirror = Mirror::open(&tracked.mirror)?;
+    let files = mirror.tree(tree)?;
+    let resolved = crate::modules::resolve(&files, &tracked.declaration)?
+        .into_iter()
+        .find(|r| &r.workspace.name == name)
+        .ok_or(PrepareError::NoWorkspace)?;
+    if resolved.presence == Presence::Absent {
+        return Err(PrepareError::NoConfiguration {
+            folder: resolved.workspace.path,
+        });
+    }
+    mirror.checkout(tree, Some(&resolved.files), into)?;
+    Ok(resolved)
+}
+
+/// What is wrong with a module, as a warning on the plan.
+pub(super) fn problem_warning(problem: &ModuleProblem) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        summary: problem.message.clone(),
+        detail: String::new(),
+        address: None,
+        file: Some(problem.file.clone()),
+        line: problem.line.and_then(|line| line.try_into().ok()),
+        snippet: None,
+    }
+}

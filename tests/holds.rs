@@ -47,8 +47,12 @@ async fn a_change_that_needs_approval_waits_for_somebody_who_may_write() {
         comment.contains("`mainstay apply network` lets it go"),
         "{comment}"
     );
-    let text = s.status_is(&commit, "mainstay/apply", "pending").await;
-    assert_eq!(text, "held, a person must agree: network");
+    let held = ("pending", "held, a person must agree: network");
+    s.wait("the status of the hold", |s| {
+        let (state, text) = s.status(&commit, "mainstay/apply")?;
+        ((state.as_str(), text.as_str()) == held).then_some(())
+    })
+    .await;
 
     s.says(pull, "mallory", "mainstay apply network", &["confused"])
         .await;

@@ -26,12 +26,13 @@ fn line(request: &LoggedRequest) -> String {
 
 /// Waits until the daemon has nothing more to do, then gives the requests of [`IDLE`] looks.
 ///
-/// Three looks in a row that cost nothing of the REST budget are taken for the end of the work;
-/// a daemon that never comes to it fails here.
+/// Looks for almost three seconds that cost nothing of the REST budget are taken for the end of the
+/// work: comments are read once more after the second of a change. A daemon that never comes to it
+/// fails here.
 async fn idle_requests(s: &mut Scenario) -> Vec<LoggedRequest> {
     loop {
         let from = s.hub.requests().len();
-        s.looks_pass(3).await;
+        s.looks_pass(14).await;
         if costs(&s.requests_since(from)).is_empty() {
             break;
         }

@@ -306,7 +306,7 @@ impl Scenario {
     pub(crate) fn runs(&self) -> Vec<Value> {
         let arguments = ["runs", "--format", "json", "--limit", "0"];
         let asked = self.run(&arguments);
-        if asked.stderr.contains("there is no database") {
+        if asked.stderr.contains("nothing is recorded") {
             return Vec::new();
         }
         let listed: Value = serde_json::from_str(&asked.stdout).unwrap_or_else(|error| {

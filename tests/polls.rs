@@ -83,6 +83,14 @@ async fn an_idle_look_is_one_graphql_query_and_no_rest_request() {
     let mut s = Scenario::new().await;
     s.applied(&[("network/main.tf", &one_value("a"))]).await;
     planned_pull(&mut s, "b").await;
+    // GitHub's times are whole seconds, so that comments are read until the last change's is over.
+    for _ in 0..20 {
+        let from = s.hub.requests().len();
+        s.looks_pass(3).await;
+        if s.requests_since(from).iter().all(|r| r.path == "/graphql") {
+            break;
+        }
+    }
 
     for request in idle_requests(&mut s).await {
         assert_eq!(

@@ -383,7 +383,11 @@ impl Scenario {
                 let listed = std::fs::read_to_string(thread.path().join("children"));
                 for child in listed.unwrap_or_default().split_whitespace() {
                     let Ok(child) = child.parse() else { continue };
-                    all.push(read(child, "cmdline") + &read(child, "environ"));
+                    let line = read(child, "cmdline");
+                    // Until it runs its own program it is a copy of the daemon.
+                    if line != all[0] {
+                        all.push(line + &read(child, "environ"));
+                    }
                     parents.push(child);
                 }
             }

@@ -489,6 +489,7 @@ async fn a_repository_without_issues_has_its_drift_in_the_status_alone() {
     let said = status_says(&mut s, "not told yet: issue drift network").await;
     assert!(said.contains("Issues has been disabled"), "{said}");
     assert!(said.contains("drifted, checked"), "{said}");
+    assert!(!said.contains("open issue"), "{said}");
     // Pull requests are as before.
     let head = s.repo.commit(
         "change",

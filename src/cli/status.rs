@@ -121,6 +121,8 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
     let tellings = store.tellings(repo)?;
     let issues: Vec<_> = tellings
         .iter()
+        // What could not be opened stands among the untold.
+        .filter(|t| t.error.is_none() || t.remote_id.is_some())
         .filter_map(|t| match serde_json::from_value(t.wanted.clone()) {
             Ok(Wanted::Issue { open: true, issue }) => Some(json!({
                 "title": issue.title,

@@ -103,8 +103,7 @@ async fn a_repair_that_changes_nothing_is_not_tried_again_and_again() {
         );
         (merges.len(), looks.len())
     };
-    s.wait("a repair", |s| (runs(s).0 == 2).then_some(()))
-        .await;
+    s.wait("a repair", |s| (runs(s).0 == 2).then_some(())).await;
     s.run_is("merge", "network", "applied").await;
     s.looked().await;
     s.run_is("drift", "network", "planned").await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::table::{Rows, ago, one_line, short};
+use super::table::{Rows, ago, on_a_line, one_line, short};
 use super::{ConfigArgument, Exit, ListFormat, shown};
 use crate::clock::Timestamp;
 use crate::decide::Settled;
@@ -264,7 +264,7 @@ impl Page<'_> {
         }
         for untold in self.list("untold") {
             let (target, error) = (text(&untold["target"]), text(&untold["error"]));
-            lines.push(format!("not told yet: {target}: {}", one_line(&error)));
+            lines.push(format!("not told yet: {target}: {}", on_a_line(&error)));
         }
         if !lines.is_empty() {
             anstream::println!();

@@ -54,13 +54,21 @@ impl Rows {
 
 /// A text on one line, without what would move a cursor, cut where it is long.
 pub(super) fn one_line(text: &str) -> String {
-    let flat = |c: char| if c.is_control() { ' ' } else { c };
-    let mut line: String = text.chars().take(CELL).map(flat).collect();
+    let mut line: String = text.chars().take(CELL).collect();
     if text.chars().nth(CELL).is_some() {
         line.push('…');
     }
+    on_a_line(&line)
+}
+
+/// All of a text on one line: an error ends with what to do, and is not cut.
+pub(super) fn on_a_line(text: &str) -> String {
+    let flat: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     // What reorders or hides is no control character.
-    legible(&line).into_owned()
+    legible(&flat).into_owned()
 }
 
 /// A commit as people write it; `-` for none.

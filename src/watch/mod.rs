@@ -382,8 +382,11 @@ impl Watch {
         }
         let recorded = self.fleet.store.repository(repo)?;
         let Some(since) = recorded.and_then(|r| r.comments_at) else {
-            // What was written before the first look was not written to us.
-            self.fleet.store.comments_read(repo, at)?;
+            // What was written before the first look was not written to us. The forge's times are
+            // whole seconds: what comes in the second of the look seems to come before it.
+            self.fleet
+                .store
+                .comments_read(repo, at - TimeDelta::seconds(1))?;
             return Ok(());
         };
         if talk == Talk::Read && !commands::may_come_unseen(&self.fleet, repo)? {

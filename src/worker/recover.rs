@@ -14,11 +14,12 @@ use crate::engine::supervise::{Ended, Exit};
 use crate::engine::{Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
 use crate::id::RunId;
 use crate::plan::Diagnostic;
-use crate::run::{AppliedParts, Event, Failure, Run, State};
+use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
 use crate::store::StoreError;
 
-/// A plan whose process is lost more often than this is not tried again by itself.
-const WORKERS_LOST: usize = 2;
+/// A proposal's plan whose process is lost more often than this is not tried again by itself: it may
+/// be what ends the process. A daemon that is killed now and then never comes so far.
+const WORKERS_LOST: usize = 20;
 
 /// How a lost run was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,10 @@ impl Worker {
             .iter()
             .filter(|(_, e)| *e == Event::WorkerLost)
             .count();
-        if event == Event::WorkerLost && run.state != State::Applying && lost >= WORKERS_LOST {
+        if event == Event::WorkerLost
+            && run.what.purpose == Purpose::Propose
+            && lost >= WORKERS_LOST
+        {
             let told = Failure {
                 step: "plan".to_owned(),
                 summary: format!("the process that planned it was lost {} times", lost + 1),

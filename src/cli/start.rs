@@ -3,7 +3,7 @@
 use super::{ConfigArgument, Exit, shown};
 use crate::config::LogFormat;
 use crate::engine::CancelToken;
-use crate::serve::{Daemon, Forges, check_sandbox, find_engine, open_fleet, own_environment};
+use crate::serve::{Daemon, Forges, find_engine, open_fleet, own_environment};
 use crate::{demo, web};
 
 /// What the log shows where `RUST_LOG` says nothing. Octocrab logs each 5xx as an error; we say it ourselves.
@@ -11,16 +11,16 @@ const LOG_DEFAULT: &str = "info,octocrab=off,hyper=warn";
 
 /// Runs the daemon until it is asked to end.
 pub(super) fn serve(argument: &ConfigArgument) -> anyhow::Result<Exit> {
-    let (config, declarations) = shown::load(argument)?;
-    shown::log(config.log, LOG_DEFAULT);
-    check_sandbox(&config)?;
-    let engine = find_engine(&config)?;
     shown::runtime()?.block_on(async {
+        // First of all: whoever ends it while it starts ends it in order, too.
+        let end = CancelToken::new();
+        end_on_signals(&end)?;
+        let (config, declarations) = shown::load(argument)?;
+        shown::log(config.log, LOG_DEFAULT);
+        let engine = find_engine(&config)?;
         let forges = Forges::new(&config, &declarations)?;
         let fleet = open_fleet(config, declarations, &forges)?;
         let daemon = Daemon::new(fleet, engine, own_environment()).await?;
-        let end = CancelToken::new();
-        end_on_signals(&end)?;
         let listener = web::listen(daemon.fleet(), &end).await?;
         daemon.run(end).await;
         if let Some(listener) = listener {

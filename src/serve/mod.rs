@@ -275,7 +275,6 @@ impl Daemon {
         engine: Arc<Engine>,
         environment: Vec<(String, String)>,
     ) -> Result<Self, StartError> {
-        check_sandbox(&fleet.config)?;
         let lock = DataDirLock::take(&fleet.config.data_dir)?;
         for tracked in fleet.repositories.values() {
             // Only who has the folder may say which branch is kept.

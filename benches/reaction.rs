@@ -420,6 +420,8 @@ fn report(plan: plan::Plan) -> ProposalReport {
             run: None,
             progress: Progress::Planned(Box::new(plan)),
             warnings: Vec::new(),
+            checks: Vec::new(),
+            verdict: None,
             took: Duration::from_secs(1),
             on_merge: OnMerge::Apply,
             state_note: None,

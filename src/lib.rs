@@ -17,6 +17,7 @@ pub mod forge;
 pub mod id;
 pub mod modules;
 pub mod plan;
+pub mod policy;
 pub mod provider;
 pub mod redact;
 pub mod report;

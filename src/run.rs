@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ObjectId, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Diagnostic, Plan};
+use crate::policy::Verdict;
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -274,6 +275,10 @@ pub struct RunResult {
     pub tool: Option<String>,
     /// Warnings of the plan and the apply.
     pub warnings: Vec<Diagnostic>,
+    /// What was checked before the plan, in the order it was done.
+    pub checks: Vec<Check>,
+    /// What the policies say of the plan; `None` where none was evaluated.
+    pub verdict: Option<Verdict>,
     /// How long Terraform's steps took together.
     pub took: Duration,
     /// Why the change is held.
@@ -288,6 +293,38 @@ pub struct RunResult {
     pub ended_by: Option<String>,
     /// How it shall end, while its worker has not ended it yet.
     pub stop: Option<Event>,
+}
+
+/// Something that was checked before the plan. Secrets are masked already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What: `fmt`, `validate`, `test`, or the name that the declaration gives it.
+    pub name: String,
+    /// How it ended.
+    pub outcome: CheckOutcome,
+    /// What it said with places.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The end of its output, where the diagnostics do not say it.
+    pub tail: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum CheckOutcome {
+    /// Nothing is wrong.
+    Passed,
+    /// Something is wrong, and the plan's status fails with it.
+    Failed,
+    /// Something is wrong, and the declaration says that the reader is only told.
+    Warned,
+    /// It was not done.
+    Skipped {
+        /// Why; names between backticks.
+        reason: String,
+    },
 }
 
 /// A person's agreement to one plan.

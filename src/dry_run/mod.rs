@@ -328,6 +328,8 @@ async fn plan_one(
         run: None,
         progress: crate::report::Progress::Waiting,
         warnings: Vec::new(),
+        checks: Vec::new(),
+        verdict: None,
         took: Duration::ZERO,
         on_merge: match (declared, settings.apply) {
             (Declared::No, _) => OnMerge::Undeclared,

@@ -189,6 +189,8 @@ fn as_workspace(report: &HoldReport) -> WorkspaceReport {
         run: None,
         progress: Progress::Waiting,
         warnings: Vec::new(),
+        checks: Vec::new(),
+        verdict: None,
         took: std::time::Duration::ZERO,
         on_merge: OnMerge::HoldApproval,
         state_note: None,

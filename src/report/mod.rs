@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Diagnostic, Plan};
-pub use crate::run::{AppliedParts, Failure};
+use crate::policy::Verdict;
+pub use crate::run::{AppliedParts, Check, CheckOutcome, Failure};
 
 mod comment;
 mod diff;
@@ -114,6 +115,10 @@ pub struct WorkspaceReport {
     pub progress: Progress,
     /// What Terraform warned of.
     pub warnings: Vec<Diagnostic>,
+    /// What was checked before the plan.
+    pub checks: Vec<Check>,
+    /// What the policies say of the plan; `None` where none was evaluated.
+    pub verdict: Option<Verdict>,
     /// How long Terraform's steps took.
     pub took: Duration,
     /// What a merge will do.

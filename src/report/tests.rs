@@ -59,6 +59,8 @@ fn workspace(name: &str, progress: Progress) -> WorkspaceReport {
         run: Some(RunId(12)),
         progress,
         warnings: Vec::new(),
+        checks: Vec::new(),
+        verdict: None,
         took: Duration::from_millis(4_100),
         on_merge: OnMerge::Apply,
         state_note: None,
@@ -643,6 +645,8 @@ fn hold(outcome: AfterMerge) -> HoldReport {
         branch: "main".parse().unwrap(),
         outcome,
         warnings: Vec::new(),
+        checks: Vec::new(),
+        verdict: None,
     }
 }
 

@@ -315,6 +315,10 @@ fn workspace(
         warnings: current
             .map(|run| run.result.warnings.clone())
             .unwrap_or_default(),
+        checks: current
+            .map(|run| run.result.checks.clone())
+            .unwrap_or_default(),
+        verdict: current.and_then(|run| run.result.verdict.clone()),
         took: current.map_or(Duration::ZERO, |run| run.result.took),
         on_merge: match settings.map(|s| s.apply) {
             Some(ApplyMode::OnApproval) => OnMerge::HoldApproval,

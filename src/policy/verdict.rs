@@ -1,0 +1,134 @@
+//! The verdict of the policies on one plan.
+
+use serde::{Deserialize, Serialize};
+
+/// What the policies say of one plan. Nothing secret is in it: it is stored and shown as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// The names of the policies that were evaluated, sorted.
+    pub evaluated: Vec<String>,
+    /// What they found, the gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that a policy found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The policy's name: what `mainstay override` takes.
+    pub policy: String,
+    /// The policy's title, in a few words.
+    pub title: String,
+    /// What follows from it.
+    pub effect: Effect,
+    /// What was found. It may quote the plan, and is hostile text like the plan.
+    pub message: String,
+    /// The resource that it is about, where it is about one.
+    pub address: Option<String>,
+    /// How to satisfy the policy.
+    pub remedy: Option<String>,
+    /// Who may override it, as the policy names them; nobody where it is empty.
+    pub owners: Vec<String>,
+    /// Who overrode it for this plan, and why.
+    pub overridden: Option<Override>,
+}
+
+/// What follows from a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Effect {
+    /// The reader is told.
+    Warn,
+    /// The merged change waits for a person.
+    Hold,
+    /// The merged change waits until so many people approved the proposal.
+    Require {
+        /// How many.
+        approvals: u32,
+    },
+    /// The plan is denied: it is not applied.
+    Deny,
+}
+
+/// A person's decision to go on against a policy, valid for one plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// Who.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// What a verdict comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Judgement {
+    /// Nothing was found.
+    Pass,
+    /// Something is said, and nothing follows from it.
+    Warn,
+    /// A person must agree.
+    Hold,
+    /// The plan is not applied.
+    Deny,
+}
+
+impl Verdict {
+    /// What it comes to, what was overridden left out.
+    pub fn judgement(&self) -> Judgement {
+        let standing = self.standing().map(|finding| match finding.effect {
+            Effect::Warn => Judgement::Warn,
+            Effect::Hold | Effect::Require { .. } => Judgement::Hold,
+            Effect::Deny => Judgement::Deny,
+        });
+        standing.max().unwrap_or(Judgement::Pass)
+    }
+
+    /// The findings that nobody overrode.
+    pub fn standing(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.overridden.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(effect: Effect) -> Finding {
+        Finding {
+            policy: "baseline".to_owned(),
+            title: "The base line".to_owned(),
+            effect,
+            message: "no".to_owned(),
+            address: None,
+            remedy: None,
+            owners: Vec::new(),
+            overridden: None,
+        }
+    }
+
+    #[test]
+    fn the_gravest_finding_decides() {
+        let verdict = Verdict {
+            evaluated: vec!["baseline".to_owned()],
+            findings: vec![finding(Effect::Warn), finding(Effect::Deny)],
+        };
+        assert_eq!(verdict.judgement(), Judgement::Deny);
+        assert_eq!(Verdict::default().judgement(), Judgement::Pass);
+    }
+
+    #[test]
+    fn what_was_overridden_no_longer_denies() {
+        let mut denied = finding(Effect::Deny);
+        denied.overridden = Some(Override {
+            by: "ana".to_owned(),
+            reason: "an emergency".to_owned(),
+        });
+        let verdict = Verdict {
+            evaluated: Vec::new(),
+            findings: vec![denied, finding(Effect::Hold)],
+        };
+        assert_eq!(verdict.judgement(), Judgement::Hold);
+    }
+}

@@ -22,6 +22,7 @@ pub mod provider;
 pub mod redact;
 pub mod report;
 pub mod run;
+pub mod sandbox;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The `mainstay` command: decides which of its lives this process has, and hands over.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,10 +11,16 @@ fn main() -> ExitCode {
     }
     // A supervisor holds one Terraform command: it reads no settings and writes no log.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == "supervise")
-        && let Some(folder) = arguments.next()
-    {
-        return mainstay::engine::supervise::main(Path::new(&folder));
+    match arguments.next().as_deref().and_then(OsStr::to_str) {
+        Some("supervise") => {
+            if let Some(folder) = arguments.next() {
+                return mainstay::engine::supervise::main(Path::new(&folder));
+            }
+        }
+        // It becomes Terraform, after it shut itself in.
+        Some("confine") => return mainstay::sandbox::confine::main(arguments),
+        Some("confine-try") => return mainstay::sandbox::confine::main_try(arguments),
+        _ => {}
     }
     mainstay::cli::main()
 }

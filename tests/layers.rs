@@ -10,7 +10,15 @@ use std::path::{Path, PathBuf};
 const HEADING: &str = "## Layers";
 
 /// Files, beside those of `engine`, that may start processes, and which ones.
-const STARTERS: [(&str, &str); 2] = [
+const STARTERS: [(&str, &str); 4] = [
+    (
+        "src/sandbox/confine.rs",
+        "nothing: it becomes the program that it was given",
+    ),
+    (
+        "src/sandbox/probe.rs",
+        "our own program, to try a sandbox",
+    ),
     ("src/source/ssh.rs", "`ssh`, the transport of that name"),
     ("src/demo/stage.rs", "`git`, as the people of the demo do"),
 ];

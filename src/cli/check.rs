@@ -6,12 +6,13 @@ use anstyle::{AnsiColor, Style};
 
 use super::table::counted;
 use super::{ConfigArgument, Exit, shown};
-use crate::config::{self, Config, Severity};
+use crate::config::{self, Config, SandboxOf, Severity};
 use crate::fault::chain;
 use crate::forge::LookRequest;
 use crate::forge::github::Level;
 use crate::modules::{self, Backend, Presence};
-use crate::serve::{Forges, check_sandbox, find_engine};
+use crate::sandbox;
+use crate::serve::{Forges, find_engine, find_sandbox};
 use crate::source::{Heads, Mirror, RemoteAddress};
 use crate::worker::Places;
 use crate::workspace::{Declaration, RepoAddress};
@@ -63,10 +64,7 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
         about_policies(declaration, &mut findings);
     }
     if let Some(config) = &loaded.config {
-        match check_sandbox(config) {
-            Ok(()) => findings.say(Level::Warn, "this version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights"),
-            Err(error) => findings.say(Level::Error, &error.to_string()),
-        }
+        about_sandbox(config, &mut findings);
         if let Some(github) = &config.github
             && let Err(error) = github.read_credential()
         {
@@ -102,6 +100,30 @@ fn summary(declarations: &[Declaration]) -> String {
             counted(workspaces, "workspace")
         ),
         (_, false) => format!("{repositories}, {}", counted(workspaces, "workspace")),
+    }
+}
+
+/// Tries the sandbox, and says which one runs will be in.
+fn about_sandbox(config: &Config, findings: &mut Findings) {
+    let sandbox = match find_sandbox(config) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return findings.say(Level::Error, &error.to_string()),
+    };
+    let level = sandbox.level();
+    match (level, sandbox.weakness()) {
+        (sandbox::Level::None, _) => findings.say(
+            Level::Warn,
+            "runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights",
+        ),
+        (_, Some(weakness)) => {
+            findings.say(Level::Warn, &format!("runs are in the sandbox {level}; {weakness}"));
+        }
+        (_, None) => findings.say(Level::Ok, &format!("runs are in the sandbox {level}")),
+    }
+    for (purpose, of) in [("merges", config.sandbox.merge), ("drift checks", config.sandbox.drift)] {
+        if of == SandboxOf::None && *level != sandbox::Level::None {
+            findings.say(Level::Ok, &format!("{purpose} are in no sandbox, as the settings say"));
+        }
     }
 }
 

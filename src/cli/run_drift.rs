@@ -16,7 +16,7 @@ use crate::id::{RunId, WorkspaceName};
 use crate::plan::{Plan, Sign};
 use crate::report;
 use crate::run::{Run, State, Trigger};
-use crate::serve::{Forges, find_engine, open_fleet, own_environment};
+use crate::serve::{Forges, find_engine, find_sandbox, open_fleet, own_environment};
 use crate::store::{RunUpdate, StoreError};
 use crate::tell::drift_report;
 use crate::worker::{Owner, Wishes, Worker};
@@ -34,10 +34,11 @@ pub(super) fn drift(
     // What fails is shown below, and would be there twice.
     shown::log(LogFormat::Text, "error,octocrab=off");
     let engine = find_engine(&config)?;
+    let sandbox = find_sandbox(&config)?;
     let forges = Forges::offline(&config, &declarations);
     shown::runtime()?.block_on(async {
         let fleet = open_fleet(config, declarations, &forges)?;
-        let worker = Worker::new(Arc::clone(&fleet), engine, own_environment());
+        let worker = Worker::new(Arc::clone(&fleet), engine, sandbox, own_environment());
         let chosen = choose(&fleet, names)?;
         let mut exit = Exit::Nothing;
         let mut results = Vec::new();

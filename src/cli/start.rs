@@ -3,7 +3,7 @@
 use super::{ConfigArgument, Exit, shown};
 use crate::config::LogFormat;
 use crate::engine::CancelToken;
-use crate::serve::{Daemon, Forges, check_sandbox, find_engine, open_fleet, own_environment};
+use crate::serve::{Daemon, Forges, find_engine, find_sandbox, open_fleet, own_environment, say_sandbox};
 use crate::{demo, web};
 
 /// What the log shows where `RUST_LOG` says nothing. Octocrab logs each 5xx as an error; we say it ourselves.
@@ -17,11 +17,12 @@ pub(super) fn serve(argument: &ConfigArgument) -> anyhow::Result<Exit> {
         end_on_signals(&end)?;
         let (config, declarations) = shown::load(argument)?;
         shown::log(config.log, LOG_DEFAULT);
-        check_sandbox(&config)?;
+        let sandbox = find_sandbox(&config)?;
+        say_sandbox(&sandbox);
         let engine = find_engine(&config)?;
         let forges = Forges::new(&config, &declarations)?;
         let fleet = open_fleet(config, declarations, &forges)?;
-        let daemon = Daemon::new(fleet, engine, own_environment()).await?;
+        let daemon = Daemon::new(fleet, engine, sandbox, own_environment()).await?;
         let listener = web::listen(daemon.fleet(), &end).await?;
         daemon.run(end).await;
         if let Some(listener) = listener {

@@ -17,6 +17,7 @@ mod problem;
 mod reader;
 mod repo_path;
 mod repository;
+mod limits;
 mod settings;
 mod settings_file;
 mod variable;
@@ -28,9 +29,10 @@ pub use github::{
     CredentialError, CredentialSource, DEFAULT_API_URL, DEFAULT_TOKEN_ENV, GithubCredential,
     GithubSettings,
 };
+pub use limits::{Limits, Size};
 pub use location::{ConfigNotFound, DEFAULT_FILE, FILE_VARIABLE, find};
 pub use problem::{Problem, Severity};
-pub use settings::{Config, Engine, LogFormat, SandboxLevel, SandboxSettings};
+pub use settings::{Config, Engine, LogFormat, SandboxLevel, SandboxOf, SandboxSettings};
 
 /// What [`load`] found.
 #[derive(Debug)]

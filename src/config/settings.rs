@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::github::{self, GithubSettings};
+use super::limits::{self, Limits};
 use super::reader::{TableReader, nearest};
 use super::settings_file::SettingsFile;
 use crate::clock::parse_duration;
@@ -42,6 +43,8 @@ pub struct Config {
     pub github: Option<GithubSettings>,
     /// How runs are kept from the rest of the computer.
     pub sandbox: SandboxSettings,
+    /// What one run may use.
+    pub limits: Limits,
     /// How log lines are written.
     pub log: LogFormat,
 }
@@ -62,10 +65,23 @@ pub enum Engine {
 pub struct SandboxSettings {
     /// By what.
     pub level: SandboxLevel,
+    /// Whether it holds for merges too.
+    pub merge: SandboxOf,
+    /// Whether it holds for drift checks too.
+    pub drift: SandboxOf,
     /// More of the disk that runs may read.
     pub read: Vec<PathBuf>,
     /// More of the disk that applies may write.
     pub write: Vec<PathBuf>,
+}
+
+/// Whether runs of the base branch's code are kept in the sandbox as those of proposals are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxOf {
+    /// They are.
+    Same,
+    /// They run without.
+    None,
 }
 
 /// What keeps runs from the rest of the computer.
@@ -121,9 +137,12 @@ impl Config {
             github: None,
             sandbox: SandboxSettings {
                 level: SandboxLevel::Auto,
+                merge: SandboxOf::Same,
+                drift: SandboxOf::Same,
                 read: Vec::new(),
                 write: Vec::new(),
             },
+            limits: Limits::default(),
             log: LogFormat::Text,
             folder,
         }
@@ -197,6 +216,9 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
     if let Some(table) = top.table("sandbox") {
         config.sandbox = sandbox(table, &folder);
     }
+    if let Some(table) = top.table("limits") {
+        config.limits = limits::read(table);
+    }
     if let Some(mut table) = top.table("log") {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         set(
@@ -229,6 +251,13 @@ fn sandbox(mut table: TableReader<'_>, folder: &Path) -> SandboxSettings {
     let level = table
         .choice("level", &levels)
         .map_or(SandboxLevel::Auto, |level| level.value);
+    let of = [("same", SandboxOf::Same), ("none", SandboxOf::None)];
+    let mut which = |key| {
+        table
+            .choice(key, &of)
+            .map_or(SandboxOf::Same, |of| of.value)
+    };
+    let (merge, drift) = (which("merge"), which("drift"));
     let mut paths = |key| {
         let given = table.texts(key).unwrap_or_default();
         let file = table.file();
@@ -241,7 +270,13 @@ fn sandbox(mut table: TableReader<'_>, folder: &Path) -> SandboxSettings {
     };
     let (read, write) = (paths("read"), paths("write"));
     table.finish(|_| None);
-    SandboxSettings { level, read, write }
+    SandboxSettings {
+        level,
+        merge,
+        drift,
+        read,
+        write,
+    }
 }
 
 /// A text is no path of the disk.
@@ -373,6 +408,12 @@ mod tests {
             level = "landlock"
             read  = ["/opt/modules"]
             write = ["cache"]
+            merge = "none"
+            drift = "same"
+
+            [limits]
+            memory     = "2GiB"
+            open_files = 100
 
             [log]
             format = "json"
@@ -402,8 +443,15 @@ mod tests {
                 }),
                 sandbox: SandboxSettings {
                     level: SandboxLevel::Landlock,
+                    merge: SandboxOf::None,
+                    drift: SandboxOf::Same,
                     read: vec!["/opt/modules".into()],
                     write: vec![folder.join("cache")],
+                },
+                limits: Limits {
+                    memory: 2 << 30,
+                    open_files: 100,
+                    ..Limits::default()
                 },
                 log: LogFormat::Json,
             }

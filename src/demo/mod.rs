@@ -14,6 +14,7 @@ use crate::config::{self, InvalidConfig};
 use crate::engine::CancelToken;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::{BranchName, ProposalKey, WorkspaceName};
+use crate::sandbox::Sandbox;
 use crate::provider;
 use crate::report;
 use crate::run::{Purpose, Run, State};
@@ -144,7 +145,7 @@ pub async fn run(
     let mut environment = own_environment();
     environment.retain(|(name, _)| name != "TF_CLI_CONFIG_FILE" && name != "TF_PLUGIN_CACHE_DIR");
     environment.extend(stage.environment());
-    let daemon = Daemon::new(Arc::clone(&fleet), engine, environment).await?;
+    let daemon = Daemon::new(Arc::clone(&fleet), engine, Sandbox::none(), environment).await?;
     let stop = CancelToken::new();
     let running = tokio::spawn(daemon.run(stop.clone()));
     let show = Show {

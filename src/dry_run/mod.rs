@@ -316,6 +316,7 @@ async fn plan_one(
         apply_timeout: settings.apply_timeout,
         lock: Lock::Skip,
         required_version: resolved.required_version.clone(),
+        limits: request.config.limits,
     };
     let observer = Silent {
         workspace: &workspace.name,

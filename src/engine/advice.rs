@@ -154,6 +154,11 @@ impl EngineError {
                 "Nothing was changed. Plan again, or raise `plan_timeout` of the workspace."
                     .to_owned()
             }
+            Self::LimitHit { hit, .. } => format!(
+                "Nothing was changed. Make the plan smaller, or raise `{}` in `[limits]` of \
+                 mainstay.toml and plan again.",
+                hit.key()
+            ),
             Self::Cancelled(_) => "Nothing was changed. Plan again when it is wanted.".to_owned(),
             Self::StateLocked { lock, .. } => for_lock(lock),
             Self::CorruptState { path, versions, .. } => match versions.first() {

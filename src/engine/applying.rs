@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::{ApplyEnd, EngineError, FailedApply, Rescue, Stranded};
+use super::job::STRANDED;
 use super::local_state;
 use super::planning::{digest, discard, flag, lock_in, lock_timeout, remove, restrict};
 use super::step::{Call, Finished};
@@ -18,9 +19,6 @@ use super::{
 };
 use crate::clock::now;
 use crate::plan::Severity;
-
-/// The file that Terraform writes into its working folder where it cannot save the state.
-const STRANDED: &str = "errored.tfstate";
 
 /// How long the push of a stranded state may take before it is asked to stop.
 const PUSH_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -144,6 +142,10 @@ impl Engine {
         }
         let stranded = self.rescue_state(job, watch).await;
         let end = match (&finished.ended, finished.stop) {
+            (Some(ended), _) if ended.limit.is_some() => {
+                // Checked just now; the pattern cannot take it out of the option by itself.
+                ended.limit.map_or(ApplyEnd::Lost, ApplyEnd::Limited)
+            }
             (_, Some(stop)) => ApplyEnd::Stopped(stop),
             (Some(ended), None) => ApplyEnd::Exit(ended.exit.clone()),
             (None, None) => ApplyEnd::Lost,

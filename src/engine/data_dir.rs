@@ -1,7 +1,7 @@
 //! The folder where Terraform keeps modules, providers and the backend's record (`TF_DATA_DIR`).
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -35,7 +35,13 @@ pub(super) fn prepare(path: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)?;
-    fs::write(&home, path.as_os_str().as_bytes())?;
+    // What ran in it may have left a link there, to be written through.
+    remove(&home)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&home)?;
+    file.write_all(path.as_os_str().as_bytes())?;
     remove(&path.join(SELECTED))
 }
 

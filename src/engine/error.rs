@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::advice::{Symptom, symptom};
 use super::events::ApplyOutcome;
+use super::limits::LimitHit;
 use super::supervise::Exit;
 use super::version::Version;
 use super::{Step, Stop};
@@ -127,6 +128,8 @@ pub enum ApplyEnd {
     Exit(Exit),
     /// It was asked to stop, for this reason, and stopped.
     Stopped(Stop),
+    /// It came to this limit, was asked to stop and stopped.
+    Limited(LimitHit),
     /// Nothing says how it ended: its supervisor was killed too.
     Lost,
 }
@@ -239,6 +242,14 @@ pub enum EngineError {
         evidence: Box<Evidence>,
         /// How long plan or apply may take altogether.
         limit: Duration,
+    },
+    /// A step that changes nothing came to a limit, and was ended.
+    #[error("`{}` in {} {hit}, and was ended", .evidence.step, .evidence.workspace)]
+    LimitHit {
+        /// What it had said.
+        evidence: Box<Evidence>,
+        /// The limit.
+        hit: LimitHit,
     },
     /// The work was cancelled before it changed anything.
     #[error("`{}` in {} was cancelled", .0.step, .0.workspace)]
@@ -359,6 +370,10 @@ fn describe(failed: &FailedApply) -> String {
         ApplyEnd::Stopped(Stop::TimedOut) => {
             format!("the apply of {workspace} took too long and was stopped")
         }
+        ApplyEnd::Limited(hit) => format!(
+            "the apply of {workspace} {hit} and was stopped (`{}` in `[limits]` of mainstay.toml raises that)",
+            hit.key()
+        ),
         ApplyEnd::Stopped(Stop::Cancelled) => format!("the apply of {workspace} was stopped"),
         ApplyEnd::Lost => format!("nothing says how the apply of {workspace} ended"),
     }
@@ -426,7 +441,9 @@ impl EngineError {
             | Self::StateLocked { .. }
             | Self::Refused { .. }
             | Self::Lost(_) => Remedy::Retry,
-            Self::NoSuchTerraformWorkspace { .. } => Remedy::FixConfiguration,
+            Self::NoSuchTerraformWorkspace { .. } | Self::LimitHit { .. } => {
+                Remedy::FixConfiguration
+            }
             Self::NotStarted { .. } | Self::Io { .. } => Remedy::FixMachine,
             // The state was another one, and nothing was begun.
             Self::ApplyFailed(failed) if failed.was_stale() => Remedy::Retry,
@@ -482,6 +499,7 @@ impl EngineError {
             | Self::Cancelled(evidence)
             | Self::Lost(evidence)
             | Self::TimedOut { evidence, .. }
+            | Self::LimitHit { evidence, .. }
             | Self::StateLocked { evidence, .. }
             | Self::StillRunning { evidence, .. } => Some(evidence),
             Self::ApplyFailed(failed) => Some(&failed.evidence),

@@ -11,8 +11,15 @@ use std::time::Duration;
 use super::Step;
 use super::error::{EngineError, Evidence, LockInfo};
 use super::local_state::{self, Condition};
+use crate::config::Limits;
 use crate::id::WorkspaceName;
 use crate::redact::Secret;
+
+/// The folder in a job's folder that Terraform itself writes to.
+pub(super) const OUT_DIR: &str = "out";
+
+/// The file that Terraform writes into its working folder where it cannot save the state.
+pub(super) const STRANDED: &str = "errored.tfstate";
 
 /// What is to be run, where, and with what.
 #[derive(Debug, Clone)]
@@ -49,6 +56,8 @@ pub struct Job {
     pub apply_timeout: Duration,
     /// Whether a plan takes the state's lock. An apply always does.
     pub lock: Lock,
+    /// What each step may use.
+    pub limits: Limits,
     /// The `required_version` constraints of the root module.
     pub required_version: Vec<String>,
 }
@@ -56,6 +65,27 @@ pub struct Job {
 impl Job {
     /// A socket's path holds 107 bytes on Linux; a provider's name in the folder takes up to 27.
     pub const TMP_DIR_LIMIT: usize = 80;
+
+    /// The folder in `work_dir` that Terraform itself writes to: the plan is in it. All else in
+    /// `work_dir` is ours, and what runs must not be able to write it.
+    pub fn out_dir(&self) -> PathBuf {
+        self.work_dir.join(OUT_DIR)
+    }
+
+    /// The file in `work_dir` with a state that an apply could not save, which is read to push it.
+    pub fn stranded_state(&self) -> PathBuf {
+        self.work_dir.join(STRANDED)
+    }
+
+    /// The folders that are the run's own and that Terraform writes to.
+    pub fn own_folders(&self) -> Vec<PathBuf> {
+        vec![
+            self.checkout.clone(),
+            self.data_dir.clone(),
+            self.tmp_dir.clone(),
+            self.out_dir(),
+        ]
+    }
 
     /// The folder that Terraform runs in.
     pub fn cwd(&self) -> PathBuf {
@@ -166,7 +196,7 @@ impl Job {
                 return Err(self.failing(|| format!("use {}", path.display()))(source));
             }
         }
-        for dir in [&self.work_dir, &self.tmp_dir] {
+        for dir in [&self.work_dir, &self.tmp_dir, &self.out_dir()] {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)

@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod events;
 mod job;
+mod limits;
 mod lines;
 mod local_state;
 mod planning;
@@ -41,6 +42,7 @@ pub use self::error::{
 };
 pub use self::events::ApplyOutcome;
 pub use self::job::{Job, Lock, State};
+pub use self::limits::{Limit, LimitHit};
 pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
 pub use self::version::{Fit, InvalidVersion, Version, fit};

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 use super::advice::lock_info;
 use super::error::{EngineError, Evidence, LockInfo};
 use super::events::from_text;
+use super::job::OUT_DIR;
+use super::limits::{Limit, LimitHit};
 use super::step::{Call, Finished};
 use super::version::{Fit, Version, fit};
 use super::{
@@ -21,10 +24,10 @@ use super::{
 };
 use crate::plan::{Diagnostic, Severity};
 
-/// The saved plan, in a job's folder.
+/// The saved plan, in the folder that Terraform writes to.
 const PLAN: &str = "plan";
 
-/// The saved plan as JSON, beside it.
+/// The saved plan as JSON, in a job's folder.
 const PLAN_JSON: &str = "plan.json";
 
 /// A plugin cache that several runs share breaks where two inits fill it at
@@ -99,7 +102,7 @@ impl Engine {
             self.select(job, wanted, &mut course, watch, cancel).await?;
         }
 
-        let file = job.work_dir.join(PLAN);
+        let file = job.out_dir().join(PLAN);
         let json = job.work_dir.join(PLAN_JSON);
         let made = self
             .plan_and_show(job, mode, (&file, &json), &mut course, watch, cancel)
@@ -140,7 +143,7 @@ impl Engine {
             let finished = self.run(job, call, watch, cancel).await?;
             course.took.push((Step::Plan, finished.took));
             match finished.code() {
-                _ if finished.stop.is_some() => return Err(failure(job, &finished)),
+                _ if finished.was_ended() => return Err(failure(job, &finished)),
                 Some(0) => break (Changes::None, finished),
                 Some(2) => break (Changes::Some, finished),
                 _ => {}
@@ -156,6 +159,15 @@ impl Engine {
         course
             .warnings
             .extend(warnings(&finished.record.diagnostics));
+        if fs::symlink_metadata(file).is_ok_and(|plan| plan.len() > job.limits.plan) {
+            return Err(EngineError::LimitHit {
+                evidence: Box::new(finished.evidence(job)),
+                hit: LimitHit {
+                    limit: Limit::Plan,
+                    allowed: job.limits.plan,
+                },
+            });
+        }
         restrict(file).map_err(job.failing(|| format!("protect {}", file.display())))?;
 
         let mut call = course.call(job, Step::Show, vec!["show".into(), "-json".into()]);
@@ -164,7 +176,7 @@ impl Engine {
         call.result = Some(json.to_owned());
         let shown = self.run(job, call, watch, cancel).await?;
         course.took.push((Step::Show, shown.took));
-        if shown.code() != Some(0) {
+        if shown.code() != Some(0) || shown.was_ended() {
             return Err(failure(job, &shown));
         }
         let sha256 =
@@ -211,7 +223,7 @@ impl Engine {
             call.result = Some(list.clone());
             let mut finished = self.run(job, call, watch, cancel).await?;
             course.took.push((Step::WorkspaceList, finished.took));
-            if finished.code() == Some(0) && finished.stop.is_none() {
+            if finished.code() == Some(0) && !finished.was_ended() {
                 let text = fs::read_to_string(&list)
                     .map_err(job.failing(|| format!("read {}", list.display())))?;
                 let existing: Vec<String> = text
@@ -232,7 +244,7 @@ impl Engine {
             // This command has no JSON.
             finished.record.diagnostics = from_text(&finished.record.tail.text());
             match wanted(&finished.record.diagnostics) {
-                Some(wanted) if !course.initialised && finished.stop.is_none() => {
+                Some(wanted) if !course.initialised && !finished.was_ended() => {
                     self.init(job, wanted, course, watch, cancel).await?;
                 }
                 _ => return Err(failure(job, &finished)),
@@ -291,7 +303,7 @@ impl Engine {
                 .diagnostics
                 .extend(from_text(&finished.record.tail.text()));
         }
-        if finished.code() != Some(0) || finished.stop.is_some() {
+        if finished.code() != Some(0) || finished.was_ended() {
             return Err(failure(job, &finished));
         }
         course
@@ -387,6 +399,12 @@ fn warnings(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
 /// The error that a step of planning ended with.
 fn failure(job: &Job, finished: &Finished) -> EngineError {
     let evidence = finished.evidence(job);
+    if let Some(hit) = finished.limit(job) {
+        return EngineError::LimitHit {
+            evidence: Box::new(evidence),
+            hit,
+        };
+    }
     if let Some(stop) = finished.stop {
         return stopped(job, stop, evidence);
     }
@@ -430,7 +448,7 @@ pub(super) fn lock_in(diagnostics: &[Diagnostic]) -> Option<LockInfo> {
 /// The SHA-256 of a file, in hexadecimal digits.
 pub(super) fn digest(file: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    io::copy(&mut fs::File::open(file)?, &mut hasher)?;
+    io::copy(&mut open_own(file)?, &mut hasher)?;
     Ok(hex::encode(hasher.finalize()))
 }
 
@@ -445,7 +463,19 @@ pub(super) fn remove(file: &Path) -> io::Result<()> {
 /// Makes a file its owner's alone.
 pub(super) fn restrict(file: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+    open_own(file)?.set_permissions(fs::Permissions::from_mode(0o600))
+}
+
+/// Opens a file that Terraform made, or what it ran: a link in its place could lead to any file
+/// of ours, and a pipe would never end.
+fn open_own(file: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = fs::File::from(rustix::fs::open(file, flags, Mode::empty())?);
+    if opened.metadata()?.is_file() {
+        Ok(opened)
+    } else {
+        Err(io::Error::other("it is no ordinary file"))
+    }
 }
 
 /// The files of a plan, which hold secrets, removed.
@@ -461,9 +491,8 @@ pub(super) fn discard(plan: &SavedPlan) -> io::Result<()> {
 ///
 /// Where a file is there and cannot be removed.
 pub fn discard_plan(work_dir: &Path) -> io::Result<()> {
-    [PLAN, PLAN_JSON]
-        .iter()
-        .try_for_each(|file| remove(&work_dir.join(file)))
+    remove(&work_dir.join(OUT_DIR).join(PLAN))?;
+    remove(&work_dir.join(PLAN_JSON))
 }
 
 #[cfg(test)]

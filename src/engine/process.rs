@@ -142,6 +142,17 @@ fn everything() -> io::Result<Vec<Seen>> {
     Ok(all)
 }
 
+/// The processes that `parent` started, or took over, and that it has not waited for.
+///
+/// # Errors
+///
+/// `/proc` cannot be listed.
+pub(super) fn children(parent: i32) -> io::Result<Vec<ProcessMark>> {
+    let mut all = everything()?;
+    all.retain(|seen| seen.parent == parent);
+    Ok(all.into_iter().map(|seen| seen.mark).collect())
+}
+
 /// Every living process below `root`, nearest first.
 ///
 /// # Errors

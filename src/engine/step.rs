@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::attend::{Limits, Outcome, attend};
 use super::events::Record;
+use super::limits::{Bounds, Limit, LimitHit};
 use super::lines::{Line, LineReader, More};
 use super::process::{ProcessMark, boot_id};
 use super::supervise::{COMMAND, Ended, Exit, GO, Order, Wrapped};
@@ -64,6 +65,33 @@ impl Finished {
             Exit::Code(code) => Some(code),
             Exit::Signal(_) | Exit::NotStarted(_) => None,
         }
+    }
+
+    /// Whether it was not left to end by itself.
+    pub(super) fn was_ended(&self) -> bool {
+        self.stop.is_some() || self.hit().is_some()
+    }
+
+    fn hit(&self) -> Option<LimitHit> {
+        self.ended.as_ref().and_then(|ended| ended.limit)
+    }
+
+    /// The limit that it came to.
+    pub(super) fn limit(&self, job: &Job) -> Option<LimitHit> {
+        // Nobody ends a program that wants one file more; it says so itself.
+        let says_so = || {
+            let said = &self.record;
+            let texts = said.diagnostics.iter().flat_map(|d| [&d.summary, &d.detail]);
+            texts
+                .chain([&said.tail.text()])
+                .any(|text| text.contains("too many open files"))
+        };
+        self.hit().or_else(|| {
+            says_so().then_some(LimitHit {
+                limit: Limit::OpenFiles,
+                allowed: job.limits.open_files,
+            })
+        })
     }
 
     pub(super) fn evidence(&self, job: &Job) -> Evidence {
@@ -233,6 +261,11 @@ impl Engine {
         let mut argv = job.wrapper.clone();
         argv.push(self.program.clone().into_os_string());
         argv.extend(call.args.iter().cloned());
+        let mut files = vec![
+            (stdout.clone(), Limit::Output),
+            (stderr.clone(), Limit::Output),
+        ];
+        files.extend(call.result.clone().map(|result| (result, Limit::Plan)));
         Ok(Order {
             argv,
             wrapped: if job.wrapper.is_empty() {
@@ -245,6 +278,7 @@ impl Engine {
             stdout: call.result.clone().unwrap_or(stdout),
             stderr,
             mercy: call.step.mercy(),
+            bounds: Bounds::new(&job.limits, job.own_folders(), files),
         })
     }
 }
@@ -252,7 +286,7 @@ impl Engine {
 /// Makes a folder for a step, numbered after those that are there.
 fn make_dir(work_dir: &Path, step: Step) -> io::Result<PathBuf> {
     let mut number = fs::read_dir(work_dir)?
-        .filter(|e| e.as_ref().is_ok_and(is_dir))
+        .filter(|e| e.as_ref().is_ok_and(is_step))
         .count()
         + 1;
     loop {
@@ -265,8 +299,10 @@ fn make_dir(work_dir: &Path, step: Step) -> io::Result<PathBuf> {
     }
 }
 
-fn is_dir(entry: &fs::DirEntry) -> bool {
-    entry.file_type().is_ok_and(|kind| kind.is_dir())
+/// Whether it is the folder of a step, which begins with its number.
+fn is_step(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)
 }
 
 /// Makes a file that only its owner reads.

@@ -22,13 +22,15 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
-use super::process::{ProcessMark, boot_id, descendants};
+use super::limits::{self, Bounds, LimitHit, Watch};
+use super::process::{ProcessMark, boot_id, children, descendants};
 use crate::clock::{Timestamp, now};
 
 /// The command of our own executable that is this supervisor.
@@ -70,6 +72,8 @@ pub(super) struct Order {
     pub(super) stderr: PathBuf,
     /// Whether the program may be killed.
     pub(super) mercy: Mercy,
+    /// What it may use.
+    pub(super) bounds: Bounds,
 }
 
 /// Whether a program runs behind another.
@@ -110,6 +114,9 @@ pub struct Ended {
     pub exit: Exit,
     /// Whether it had been asked to stop.
     pub asked: Asked,
+    /// The limit that it came to, where that is why it ended.
+    #[serde(default)]
+    pub limit: Option<LimitHit>,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -235,7 +242,7 @@ async fn supervise(dir: &Path, order: &Order) -> Result<(), SuperviseError> {
         Ok(child) => child,
         Err(SuperviseError::Io { what, source }) => {
             let exit = Exit::NotStarted(format!("could not {what}: {source}"));
-            return record_end(dir, exit, Asked::No);
+            return record_end(dir, exit, Asked::No, None);
         }
         Err(other) => return Err(other),
     };
@@ -252,9 +259,37 @@ async fn supervise(dir: &Path, order: &Order) -> Result<(), SuperviseError> {
     // Whether the one SIGINT is still to be delivered.
     let mut owed = false;
     let mut look = tokio::time::interval(LOOK_EVERY);
-    let status = loop {
+    let mut limit = None;
+    let mut watch = Watch::new(&order.bounds);
+    let first = tokio::time::Instant::now() + limits::LOOK_EVERY;
+    let mut measure = tokio::time::interval_at(first, limits::LOOK_EVERY);
+    measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What is waited for where only the sandbox round the program was killed.
+    let mut heir = None;
+    let exit = loop {
         tokio::select! {
-            status = child.wait() => break status.map_err(doing("wait for the program"))?,
+            status = child.wait(), if heir.is_none() => {
+                let status = status.map_err(doing("wait for the program"))?;
+                heir = heir_of(order, status);
+                if heir.is_none() {
+                    break exit_of(status, &order.wrapped);
+                }
+            }
+            _ = measure.tick(), if limit.is_none() => {
+                limit = watch.look(own_pid());
+                match order.mercy {
+                    Mercy::Expendable if limit.is_some() => {
+                        asked = Asked::Killed;
+                        end_all(|_| true).await;
+                    }
+                    // What it does to the world cannot be undone by killing it.
+                    Mercy::Spared if limit.is_some() && asked == Asked::No => {
+                        asked = Asked::Interrupted;
+                        owed = true;
+                    }
+                    Mercy::Expendable | Mercy::Spared => {}
+                }
+            }
             _ = ask.recv() => {
                 if asked == Asked::No {
                     asked = Asked::Interrupted;
@@ -267,8 +302,12 @@ async fn supervise(dir: &Path, order: &Order) -> Result<(), SuperviseError> {
                     end_all(|_| true).await;
                 }
             }
-            _ = look.tick(), if owed => {
-                if let Some(target) = program.and_then(|program| to_ask(&order.wrapped, program)) {
+            _ = look.tick(), if owed || heir.is_some() => {
+                if let Some(exit) = heir.and_then(ended) {
+                    break exit;
+                }
+                let target = program.and_then(|program| to_ask(&order.wrapped, program));
+                if let Some(target) = target.filter(|_| owed) {
                     owed = false;
                     if let Err(error) = target.signal(Signal::INT) {
                         let _ = writeln!(io::stderr(), "could not interrupt {}: {error}", target.pid);
@@ -277,12 +316,57 @@ async fn supervise(dir: &Path, order: &Order) -> Result<(), SuperviseError> {
             }
         }
     };
-    settle(order.mercy, status, asked).await;
-    record_end(dir, exit_of(status), asked)
+    if limit.is_none() && order.mercy == Mercy::Expendable {
+        // It may have been faster than the looks.
+        limit = watch.files();
+    }
+    settle(order.mercy, &exit, asked).await;
+    if limit.is_some()
+        && order.mercy == Mercy::Expendable
+        && let Err(error) = order.bounds.cut()
+    {
+        let _ = writeln!(io::stderr(), "could not cut the output: {error}");
+    }
+    record_end(dir, exit, asked, limit)
+}
+
+/// The process to wait for where the sandbox round an apply was killed and the apply lives on: our
+/// own child now, it is the program or ends as the program does.
+fn heir_of(order: &Order, status: ExitStatus) -> Option<Pid> {
+    let Wrapped::Behind(_) = &order.wrapped else {
+        return None;
+    };
+    if order.mercy == Mercy::Expendable || status.signal().is_none() {
+        return None;
+    }
+    let program = to_ask(&order.wrapped, ProcessMark::of(own_pid()).ok()?)?;
+    let heir = children(own_pid()).ok()?.into_iter().find(|child| {
+        *child == program
+            || descendants(child.pid)
+                .is_ok_and(|below| below.iter().any(|seen| seen.mark == program))
+    })?;
+    Pid::from_raw(heir.pid)
+}
+
+/// How a child of ours ended that another process started; `None` while it runs.
+fn ended(child: Pid) -> Option<Exit> {
+    match waitpid(Some(child), WaitOptions::NOHANG) {
+        Ok(None) => None,
+        Ok(Some((_, status))) => Some(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => by_shell(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::NotStarted("it was stopped".to_owned()),
+        }),
+        Err(error) => Some(Exit::NotStarted(format!("its end was missed: {error}"))),
+    }
 }
 
 fn start(order: &Order) -> Result<Child, SuperviseError> {
     let (program, args) = order.argv.split_first().ok_or(SuperviseError::NoProgram)?;
+    order
+        .bounds
+        .lay_down()
+        .map_err(doing("set the limits of the program"))?;
     let stdout = append_to(&order.stdout).map_err(doing("open the file for the output"))?;
     let stderr = append_to(&order.stderr).map_err(doing("open the file for the errors"))?;
     Command::new(program)
@@ -320,7 +404,8 @@ fn to_ask(wrapped: &Wrapped, child: ProcessMark) -> Option<ProcessMark> {
     if runs_it(child.pid) {
         return Some(child);
     }
-    descendants(child.pid)
+    // The sandbox may have been killed, and what it held is ours then.
+    descendants(own_pid())
         .ok()?
         .into_iter()
         .map(|seen| seen.mark)
@@ -336,16 +421,16 @@ fn to_ask(wrapped: &Wrapped, child: ProcessMark) -> Option<ProcessMark> {
 /// After an apply that was killed (by a lack of memory, say) its providers can
 /// report to nobody and are ended, but a provisioner's command still changes
 /// the world and is waited for, so that nothing else runs beside it.
-async fn settle(mercy: Mercy, status: ExitStatus, asked: Asked) {
-    match (mercy, status.code()) {
+async fn settle(mercy: Mercy, exit: &Exit, asked: Asked) {
+    match (mercy, exit) {
         (Mercy::Expendable, _) => end_all(|_| true).await,
-        (Mercy::Spared, Some(_)) => {
+        (Mercy::Spared, Exit::Code(_)) => {
             if asked != Asked::No {
                 // Whether anything is left then is told by nobody.
                 let _ = tokio::time::timeout(LEFT_BEHIND, nothing_left()).await;
             }
         }
-        (Mercy::Spared, None) => {
+        (Mercy::Spared, Exit::Signal(_) | Exit::NotStarted(_)) => {
             end_all(is_provider).await;
             nothing_left().await;
         }
@@ -395,11 +480,21 @@ fn own_pid() -> i32 {
     std::process::id().cast_signed()
 }
 
-fn exit_of(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(signal)) => Exit::Signal(signal),
-        (None, None) => Exit::NotStarted(format!("it ended with {status}")),
+fn exit_of(status: ExitStatus, wrapped: &Wrapped) -> Exit {
+    match (status.code(), status.signal(), wrapped) {
+        (Some(code), _, Wrapped::No) => Exit::Code(code),
+        (Some(code), _, Wrapped::Behind(_)) => by_shell(code),
+        (None, Some(signal), _) => Exit::Signal(signal),
+        (None, None, _) => Exit::NotStarted(format!("it ended with {status}")),
+    }
+}
+
+/// An exit code of a shell or a sandbox: 128 and a signal's number where the program was killed by
+/// it. Terraform's own are below.
+fn by_shell(code: i32) -> Exit {
+    match code - 128 {
+        signal @ 1..=64 => Exit::Signal(signal),
+        _ => Exit::Code(code),
     }
 }
 
@@ -414,12 +509,18 @@ fn record_start(dir: &Path, program: Option<ProcessMark>) -> io::Result<()> {
     write_durably(&dir.join(PID_FILE), &running)
 }
 
-fn record_end(dir: &Path, exit: Exit, asked: Asked) -> Result<(), SuperviseError> {
+fn record_end(
+    dir: &Path,
+    exit: Exit,
+    asked: Asked,
+    limit: Option<LimitHit>,
+) -> Result<(), SuperviseError> {
     write_durably(
         &dir.join(EXIT_FILE),
         &Ended {
             exit,
             asked,
+            limit,
             at: now(),
         },
     )
@@ -475,6 +576,7 @@ mod tests {
             stdout: "out".into(),
             stderr: "err".into(),
             mercy: Mercy::Spared,
+            bounds: Bounds::new(&crate::config::Limits::default(), Vec::new(), []),
         };
         let mut line = serde_json::to_vec(&order).unwrap();
         line.push(b'\n');
@@ -510,6 +612,7 @@ mod tests {
         let ended = Ended {
             exit: Exit::Signal(9),
             asked: Asked::Killed,
+            limit: None,
             at: now(),
         };
         write_durably(&dir.path().join(EXIT_FILE), &ended).unwrap();

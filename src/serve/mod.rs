@@ -25,6 +25,7 @@ use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError}
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
 use crate::plan::FingerprintKey;
+use crate::sandbox::{self, Level, NotAvailable, Sandbox};
 use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;
@@ -75,12 +76,9 @@ pub enum StartError {
     /// Our own executable is not known.
     #[error("the path of this program is not known")]
     Executable(#[source] std::io::Error),
-    /// The sandbox that is asked for is not part of this version.
-    #[error(
-        "`sandbox.level = \"{0}\"` is asked for, and this version has no sandbox yet: set it to \"auto\" or \"none\", \
-         and run pull requests of trusted people only"
-    )]
-    Sandbox(&'static str),
+    /// The sandbox that is asked for does not work here.
+    #[error(transparent)]
+    Sandbox(#[from] NotAvailable),
 }
 
 /// Asks plain git remotes through the repositories' mirrors.
@@ -228,23 +226,25 @@ pub fn find_engine(config: &Config) -> Result<Arc<Engine>, StartError> {
     Ok(Arc::new(Engine::locate(&program, supervisor)?))
 }
 
-/// A sandbox that is demanded and not there stops the start; `auto` says that there is none.
+/// Finds the sandbox that the settings ask for, and tries it.
 ///
 /// # Errors
 ///
-/// [`StartError::Sandbox`].
-pub fn check_sandbox(config: &Config) -> Result<(), StartError> {
-    use crate::config::SandboxLevel as Level;
-    match config.sandbox.level {
-        Level::None => Ok(()),
-        Level::Auto => {
-            warn!(
-                "This version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights"
-            );
-            Ok(())
-        }
-        Level::Bubblewrap => Err(StartError::Sandbox("bubblewrap")),
-        Level::Landlock => Err(StartError::Sandbox("landlock")),
+/// Where a certain one is demanded and does not work here.
+pub fn find_sandbox(config: &Config) -> Result<Sandbox, StartError> {
+    let helper = std::env::current_exe().map_err(StartError::Executable)?;
+    Ok(sandbox::find(config.sandbox.level, &helper)?)
+}
+
+/// Says in the log which sandbox runs are in, and what it does not hold.
+pub fn say_sandbox(sandbox: &Sandbox) {
+    let level = sandbox.level();
+    match (level, sandbox.weakness()) {
+        (Level::None, _) => warn!(
+            "Runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights"
+        ),
+        (_, Some(weakness)) => warn!(sandbox = %level, "Runs are in the sandbox {level}; {weakness}"),
+        (_, None) => info!(sandbox = %level, "Runs are in the sandbox {level}"),
     }
 }
 
@@ -259,6 +259,7 @@ pub fn own_environment() -> Vec<(String, String)> {
 pub struct Daemon {
     fleet: Arc<Fleet>,
     engine: Arc<Engine>,
+    sandbox: Sandbox,
     environment: Vec<(String, String)>,
     /// Held for as long as the daemon lives.
     _lock: DataDirLock,
@@ -273,6 +274,7 @@ impl Daemon {
     pub async fn new(
         fleet: Arc<Fleet>,
         engine: Arc<Engine>,
+        sandbox: Sandbox,
         environment: Vec<(String, String)>,
     ) -> Result<Self, StartError> {
         let lock = DataDirLock::take(&fleet.config.data_dir)?;
@@ -287,6 +289,7 @@ impl Daemon {
         Ok(Self {
             fleet,
             engine,
+            sandbox,
             environment,
             _lock: lock,
         })
@@ -303,6 +306,7 @@ impl Daemon {
         let worker = Arc::new(Worker::new(
             Arc::clone(&self.fleet),
             Arc::clone(&self.engine),
+            self.sandbox.clone(),
             self.environment.clone(),
         ));
         sweep_checkouts(&self.fleet, worker.places());

@@ -1,6 +1,7 @@
 //! Does one run: checks out its files, has Terraform plan them, applies what may be applied,
 //! and records each step before and after.
 
+mod confinement;
 mod failure;
 mod owner;
 mod places;
@@ -35,6 +36,7 @@ use crate::modules::ModuleProblem;
 use crate::plan;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
+use crate::sandbox::{Level, Sandbox};
 use crate::store::{Begin, RunFilter, StoreError};
 use crate::workspace::Settings;
 
@@ -56,6 +58,8 @@ pub enum WorkError {
 pub struct Worker {
     fleet: Arc<Fleet>,
     engine: Arc<Engine>,
+    /// What keeps runs from the rest of the machine.
+    sandbox: Sandbox,
     places: Places,
     /// The daemon's environment, as it was at its start.
     environment: Vec<(String, String)>,
@@ -116,7 +120,12 @@ impl Worker {
     /// A worker for the repositories of `fleet`.
     ///
     /// `environment` is what runs are given a part of: the process's own, mostly.
-    pub fn new(fleet: Arc<Fleet>, engine: Arc<Engine>, environment: Vec<(String, String)>) -> Self {
+    pub fn new(
+        fleet: Arc<Fleet>,
+        engine: Arc<Engine>,
+        sandbox: Sandbox,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let places = Places::new(&fleet.config.data_dir);
         let never = fleet
             .config
@@ -128,6 +137,7 @@ impl Worker {
         Self {
             fleet,
             engine,
+            sandbox,
             places,
             environment,
             never,
@@ -278,9 +288,13 @@ impl Worker {
             .collect();
         store.amend(id, |result| {
             result.tool = Some(format!(
-                "{} {}",
+                "{} {} {}",
                 self.engine.flavour(),
-                plan.terraform_version
+                plan.terraform_version,
+                match self.sandbox_of(purpose).level() {
+                    Level::None => "without a sandbox".to_owned(),
+                    level => format!("in {level}"),
+                }
             ));
             result.plan = Some(plan.clone());
             result.warnings = warnings;

@@ -103,7 +103,7 @@ impl Worker {
             Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
             Backend::Named(_) | Backend::Cloud => engine::State::Backend,
         };
-        let job = Job {
+        let mut job = Job {
             workspace: what.workspace.clone(),
             checkout: checkout.path().to_owned(),
             folder: resolved.workspace.path.clone(),
@@ -123,7 +123,13 @@ impl Worker {
                 Purpose::Propose | Purpose::Drift => Lock::Skip,
             },
             required_version: resolved.required_version.clone(),
+            limits: self.fleet.config.limits,
         };
+        self.shut_in(&mut job, what.purpose)
+            .map_err(|source| PrepareError::Folder {
+                folder: job.data_dir.clone(),
+                source,
+            })?;
         Ok(Ready {
             settings,
             job,

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mainstay::config::Limits;
 use mainstay::engine::{
     Applied, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused, Patience,
     PlanMode, Program, Progress, SavedPlan, State, Step, StepEnd, StepStart,
@@ -112,6 +113,7 @@ impl Bench {
                 wait: Duration::ZERO,
             },
             required_version: Vec::new(),
+            limits: Limits::default(),
         }
     }
 

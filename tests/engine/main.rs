@@ -3,5 +3,7 @@
 
 mod applying;
 mod bench;
+mod escaping;
+mod limits;
 mod planning;
 mod stopping;

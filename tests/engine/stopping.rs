@@ -34,7 +34,7 @@ resource "terraform_data" "later" {{
 }
 
 /// A script that plans at once, and applies as given.
-fn applying(script: &str) -> String {
+pub(crate) fn applying(script: &str) -> String {
     format!(
         r#"case "$1" in
              plan) for a; do case "$a" in -out=*) echo plan >"${{a#-out=}}";; esac; done; exit 2;;
@@ -48,14 +48,14 @@ fn begun() -> Progress {
     Progress::Applying("terraform_data.slow".into())
 }
 
-fn failed(error: EngineError) -> FailedApply {
+pub(crate) fn failed(error: EngineError) -> FailedApply {
     match error {
         EngineError::ApplyFailed(failed) => *failed,
         other => panic!("{other:?}"),
     }
 }
 
-fn signal(pid: i32, signal: Signal) {
+pub(crate) fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 

@@ -19,7 +19,12 @@ const ACME: &str = "repo = \"acme/infra\"\n[discover]\npaths = [\"*\"]\n";
 /// A folder with settings, which `check` reads.
 fn settings(main: &str, declarations: &[(&str, &str)]) -> Checkout {
     let mut folder = Checkout::without_git("settings");
-    folder.write("mainstay.toml", main);
+    // Which sandbox there is is the machine's, and has tests of its own.
+    let sandbox = match main.contains("[sandbox]") {
+        true => "",
+        false => "\n[sandbox]\nlevel = \"none\"\n",
+    };
+    folder.write("mainstay.toml", &format!("{main}{sandbox}"));
     for (name, text) in declarations {
         folder.write(&format!("workspaces/{name}"), text);
     }
@@ -38,7 +43,7 @@ fn a_good_configuration_is_told_so() {
     let ran = folder.run(&["check"]).ended_with(0);
     assert_snapshot!(said(&ran, &folder), @r"
          ok mainstay.toml: 1 repository, workspaces are discovered
-    warning this version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights
+    warning runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights
     0 errors, 1 warning
     ");
 }
@@ -133,7 +138,7 @@ fn a_token_that_is_not_set_is_a_warning_until_it_is_needed() {
     let ran = folder.run(&["check"]).ended_with(0);
     assert_snapshot!(said(&ran, &folder), @r"
          ok mainstay.toml: 1 repository, workspaces are discovered
-    warning this version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights
+    warning runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights
     warning the environment variable `BOT_TOKEN` is not set, and should hold the token for GitHub; set it, or name another with `token_env` or a file with `token_file` in [github]
     0 errors, 2 warnings
     ");
@@ -153,22 +158,38 @@ fn policies_that_nothing_evaluates_are_warned_of() {
     assert_snapshot!(said(&ran, &folder), @r"
          ok mainstay.toml: 1 repository, 1 workspace
     warning workspaces/acme.toml: names the policies baseline, and this version evaluates no policies yet: nothing is denied by them
-    warning this version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights
+    warning runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights
     0 errors, 2 warnings
     ");
 }
 
 #[test]
 fn a_sandbox_that_is_demanded_and_not_there_stops_the_daemon() {
-    let folder = settings("[sandbox]\nlevel = \"landlock\"\n", &[("acme.toml", ACME)]);
+    let mut folder = settings("[sandbox]\nlevel = \"bubblewrap\"\n", &[("acme.toml", ACME)]);
+    folder.set("PATH", folder.folder());
     let ran = folder.run(&["check"]).ended_with(1);
     assert!(
-        ran.stdout.contains("error `sandbox.level = \"landlock\"`"),
+        ran.stdout.contains("error `sandbox.level = \"bubblewrap\"`"),
         "{}",
         ran.stdout
     );
     let ran = folder.run(&["serve"]).ended_with(1);
-    assert_snapshot!(said(&ran, &folder), @r#"error: `sandbox.level = "landlock"` is asked for, and this version has no sandbox yet: set it to "auto" or "none", and run pull requests of trusted people only"#);
+    assert_snapshot!(said(&ran, &folder), @"");
+}
+
+#[test]
+fn the_sandbox_that_works_is_named() {
+    let folder = settings("[sandbox]\nmerge = \"none\"\n", &[("acme.toml", ACME)]);
+    let ran = folder.run(&["check"]).ended_with(0);
+    let named = ["bubblewrap", "landlock"]
+        .iter()
+        .filter(|level| ran.stdout.contains(&format!("runs are in the sandbox {level}")));
+    assert_eq!(named.count(), 1, "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("ok merges are in no sandbox, as the settings say"),
+        "{}",
+        ran.stdout
+    );
 }
 
 /// What `check --online` says in a scenario, without what changes from run to run.
@@ -201,6 +222,9 @@ fn which_terraform() -> String {
 /// A scenario with a commit on main and no daemon.
 async fn quiet() -> Scenario {
     let s = Scenario::new().await;
+    // Which sandbox there is is the machine's.
+    let text = std::fs::read_to_string(s.config()).unwrap();
+    std::fs::write(s.config(), text.replace("\"auto\"", "\"none\"")).unwrap();
     s.repo.commit(
         "main",
         &[("network/main.tf", &one_file("a", "b"))],
@@ -216,7 +240,7 @@ async fn online_a_good_token_is_told_what_it_may() {
     let text = text.replace(&terraform_version(&text), "VERSION");
     assert_snapshot!(text, @r"
          ok HERE/mainstay.toml: 1 repository, 1 workspace
-    warning this version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights
+    warning runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights
          ok Terraform VERSION at /terraform
          ok acme/infra: GitHub accepts the credentials, as mainstay-bot.
          ok acme/infra: The repository acme/infra is visible.

@@ -268,10 +268,9 @@ impl Engine {
         files.extend(call.result.clone().map(|result| (result, Limit::Plan)));
         Ok(Order {
             argv,
-            wrapped: if job.wrapper.is_empty() {
-                Wrapped::No
-            } else {
-                Wrapped::Behind(self.program.clone())
+            wrapped: match job.wrapper.first() {
+                None => Wrapped::No,
+                Some(sandbox) => Wrapped::Behind(sandbox.into()),
             },
             env: job.environment(call.terraform_workspace.as_deref())?,
             cwd: job.cwd(),

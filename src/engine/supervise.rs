@@ -81,7 +81,7 @@ pub(super) struct Order {
 pub(super) enum Wrapped {
     /// It is started itself.
     No,
-    /// Another program starts the one at this path, as a sandbox does.
+    /// The program at this path starts it or becomes it, as a sandbox does.
     Behind(PathBuf),
 }
 
@@ -339,7 +339,8 @@ fn heir_of(order: &Order, status: ExitStatus) -> Option<Pid> {
     if order.mercy == Mercy::Expendable || status.signal().is_none() {
         return None;
     }
-    let program = to_ask(&order.wrapped, ProcessMark::of(own_pid()).ok()?)?;
+    let own = ProcessMark::of(own_pid()).ok()?;
+    let program = to_ask(&order.wrapped, own)?;
     let heir = children(own_pid()).ok()?.into_iter().find(|child| {
         *child == program
             || descendants(child.pid)
@@ -392,24 +393,33 @@ fn append_to(path: &Path) -> io::Result<File> {
 /// Which process the SIGINT goes to: the program itself, not the sandbox
 /// round it, which would end at once and take the program with it. `None`
 /// while the sandbox has not come to start it.
+///
+/// It is the nearest process that no longer is the sandbox: what the program
+/// itself started is further away or younger. It may be a script or a link
+/// that becomes Terraform, so that its own file says nothing.
 fn to_ask(wrapped: &Wrapped, child: ProcessMark) -> Option<ProcessMark> {
-    let Wrapped::Behind(program) = wrapped else {
+    let Wrapped::Behind(sandbox) = wrapped else {
         return Some(child);
     };
-    let wanted = std::fs::metadata(program).ok()?;
-    let runs_it = |pid: i32| {
+    let sandbox = std::fs::metadata(sandbox).ok()?;
+    let is_another = |pid: i32| {
         std::fs::metadata(format!("/proc/{pid}/exe"))
-            .is_ok_and(|exe| (exe.dev(), exe.ino()) == (wanted.dev(), wanted.ino()))
+            .is_ok_and(|exe| (exe.dev(), exe.ino()) != (sandbox.dev(), sandbox.ino()))
     };
-    if runs_it(child.pid) {
-        return Some(child);
-    }
     // The sandbox may have been killed, and what it held is ours then.
-    descendants(own_pid())
-        .ok()?
-        .into_iter()
-        .map(|seen| seen.mark)
-        .find(|mark| runs_it(mark.pid))
+    let mut parents = vec![own_pid()];
+    while !parents.is_empty() {
+        let mut next = Vec::new();
+        for parent in parents {
+            next.extend(children(parent).ok()?);
+        }
+        next.sort_by_key(|mark| mark.began);
+        if let Some(found) = next.iter().find(|mark| is_another(mark.pid)) {
+            return Some(*found);
+        }
+        parents = next.into_iter().map(|mark| mark.pid).collect();
+    }
+    None
 }
 
 /// Sees to what the program left behind.

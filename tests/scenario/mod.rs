@@ -24,6 +24,9 @@ pub(crate) const BOT: &str = "mainstay-bot";
 /// Its token.
 pub(crate) const TOKEN: &str = "ghp_the-token-of-the-scenarios-0123456789";
 
+/// The name of the program that stands at gates in Terraform's place.
+const GATED: &str = "terraform-gated";
+
 /// No scenario has more issues and pull requests in its repository.
 const MOST_NUMBERS: u64 = 50;
 
@@ -78,8 +81,10 @@ impl Scenario {
 
     /// Writes the settings, with more lines before the sections.
     pub(crate) fn configure(&self, more: &str) {
+        // A program of the test's own in Terraform's place tells the test what it does.
+        let level = if more.contains(GATED) { "none" } else { "auto" };
         let text = format!(
-            "data_dir = \"var\"\npoll_every = \"200ms\"\nlisten = \"off\"\n{more}\n\n[github]\napi_url = \"{}\"\n",
+            "data_dir = \"var\"\npoll_every = \"200ms\"\nlisten = \"off\"\n{more}\n\n[github]\napi_url = \"{}\"\n\n[sandbox]\nlevel = \"{level}\"\nwrite = [\"world\"]\n",
             self.hub.api_url()
         );
         std::fs::write(self.config(), text).expect("the settings can be written");
@@ -615,7 +620,7 @@ impl Scenario {
 
     /// Puts a program in front of Terraform that writes down each start and waits at gates.
     pub(crate) fn put_gates(&self) {
-        let (folder, script) = (self.folder(), self.folder().join("terraform-gated"));
+        let (folder, script) = (self.folder(), self.folder().join(GATED));
         let text = format!(
             "#!/bin/sh\necho \"$1\" >> '{0}/starts'\nwhile [ -e \"{0}/gate-$1\" ]; do sleep 0.05; done\nexec terraform \"$@\"\n",
             folder.display()

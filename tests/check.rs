@@ -166,7 +166,8 @@ fn policies_that_nothing_evaluates_are_warned_of() {
 #[test]
 fn a_sandbox_that_is_demanded_and_not_there_stops_the_daemon() {
     let mut folder = settings("[sandbox]\nlevel = \"bubblewrap\"\n", &[("acme.toml", ACME)]);
-    folder.set("PATH", folder.folder());
+    let empty = folder.folder().to_owned();
+    folder.set("PATH", empty);
     let ran = folder.run(&["check"]).ended_with(1);
     assert!(
         ran.stdout.contains("error `sandbox.level = \"bubblewrap\"`"),

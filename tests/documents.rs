@@ -220,7 +220,7 @@ fn the_readme_names_every_command_and_every_comment() {
 
 #[test]
 fn every_file_that_the_documents_lead_to_is_there() {
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"] {
         let text = document(name);
         for link in text.split("](").skip(1) {
             let target = link.split(')').next().unwrap_or(link);
@@ -285,10 +285,16 @@ fn every_test_that_is_said_to_show_an_invariant_is_there() {
         .filter(|span| span.matches('_').count() > 2)
         .collect();
     assert!(tests.len() > 30, "{tests:?}");
-    for test in tests {
+    let security = document("SECURITY.md");
+    let attacks: Vec<&str> = spans(section(&security, "## Attacks, defences, tests"))
+        .into_iter()
+        .filter(|span| span.matches('_').count() > 2)
+        .collect();
+    assert!(attacks.len() > 10, "{attacks:?}");
+    for test in tests.into_iter().chain(attacks) {
         assert!(
             code.contains(&format!("fn {test}(")),
-            "ARCHITECTURE.md names the test {test}"
+            "the documents name the test {test}"
         );
     }
 }

@@ -23,6 +23,8 @@ mod merging;
 mod pushing;
 #[path = "pull_requests/secrets.rs"]
 mod secrets;
+#[path = "pull_requests/shut_in.rs"]
+mod shut_in;
 #[path = "pull_requests/stage.rs"]
 mod stage;
 #[path = "pull_requests/touching.rs"]

@@ -165,12 +165,16 @@ fn policies_that_nothing_evaluates_are_warned_of() {
 
 #[test]
 fn a_sandbox_that_is_demanded_and_not_there_stops_the_daemon() {
-    let mut folder = settings("[sandbox]\nlevel = \"bubblewrap\"\n", &[("acme.toml", ACME)]);
+    let mut folder = settings(
+        "[sandbox]\nlevel = \"bubblewrap\"\n",
+        &[("acme.toml", ACME)],
+    );
     let empty = folder.folder().to_owned();
     folder.set("PATH", empty);
     let ran = folder.run(&["check"]).ended_with(1);
     assert!(
-        ran.stdout.contains("error `sandbox.level = \"bubblewrap\"`"),
+        ran.stdout
+            .contains("error `sandbox.level = \"bubblewrap\"`"),
         "{}",
         ran.stdout
     );
@@ -182,12 +186,14 @@ fn a_sandbox_that_is_demanded_and_not_there_stops_the_daemon() {
 fn the_sandbox_that_works_is_named() {
     let folder = settings("[sandbox]\nmerge = \"none\"\n", &[("acme.toml", ACME)]);
     let ran = folder.run(&["check"]).ended_with(0);
-    let named = ["bubblewrap", "landlock"]
-        .iter()
-        .filter(|level| ran.stdout.contains(&format!("runs are in the sandbox {level}")));
+    let named = ["bubblewrap", "landlock"].iter().filter(|level| {
+        ran.stdout
+            .contains(&format!("runs are in the sandbox {level}"))
+    });
     assert_eq!(named.count(), 1, "{}", ran.stdout);
     assert!(
-        ran.stdout.contains("ok merges are in no sandbox, as the settings say"),
+        ran.stdout
+            .contains("ok merges are in no sandbox, as the settings say"),
         "{}",
         ran.stdout
     );

@@ -311,7 +311,9 @@ fn screen(s: &Scenario, text: &str) -> String {
             text = text.replace(&commit, name).replace(&commit[..7], name);
         }
     }
-    screening::sandbox(&screening::numbers(&screening::times(&screening::past(&text))))
+    screening::sandbox(&screening::numbers(&screening::times(&screening::past(
+        &text,
+    ))))
 }
 
 /// Holds that each row of a table has its cells below their heads.

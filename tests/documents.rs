@@ -220,7 +220,12 @@ fn the_readme_names_every_command_and_every_comment() {
 
 #[test]
 fn every_file_that_the_documents_lead_to_is_there() {
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"] {
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+    ] {
         let text = document(name);
         for link in text.split("](").skip(1) {
             let target = link.split(')').next().unwrap_or(link);

@@ -15,10 +15,7 @@ const STARTERS: [(&str, &str); 4] = [
         "src/sandbox/confine.rs",
         "nothing: it becomes the program that it was given",
     ),
-    (
-        "src/sandbox/probe.rs",
-        "our own program, to try a sandbox",
-    ),
+    ("src/sandbox/probe.rs", "our own program, to try a sandbox"),
     ("src/source/ssh.rs", "`ssh`, the transport of that name"),
     ("src/demo/stage.rs", "`git`, as the people of the demo do"),
 ];

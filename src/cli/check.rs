@@ -120,9 +120,15 @@ fn about_sandbox(config: &Config, findings: &mut Findings) {
         }
         (_, None) => findings.say(Level::Ok, &format!("runs are in the sandbox {level}")),
     }
-    for (purpose, of) in [("merges", config.sandbox.merge), ("drift checks", config.sandbox.drift)] {
+    for (purpose, of) in [
+        ("merges", config.sandbox.merge),
+        ("drift checks", config.sandbox.drift),
+    ] {
         if of == SandboxOf::None && *level != sandbox::Level::None {
-            findings.say(Level::Ok, &format!("{purpose} are in no sandbox, as the settings say"));
+            findings.say(
+                Level::Ok,
+                &format!("{purpose} are in no sandbox, as the settings say"),
+            );
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::{ConfigArgument, Exit, shown};
 use crate::config::LogFormat;
 use crate::engine::CancelToken;
-use crate::serve::{Daemon, Forges, find_engine, find_sandbox, open_fleet, own_environment, say_sandbox};
+use crate::serve::{
+    Daemon, Forges, find_engine, find_sandbox, open_fleet, own_environment, say_sandbox,
+};
 use crate::{demo, web};
 
 /// What the log shows where `RUST_LOG` says nothing. Octocrab logs each 5xx as an error; we say it ourselves.

@@ -120,7 +120,16 @@ mod tests {
             assert_eq!(size(given).unwrap(), bytes, "{given}");
             assert_eq!(Size(bytes).to_string(), shown);
         }
-        for given in ["", "64", "64MB", "0GiB", "-1GiB", "GiB", "1.5GiB", "99999999TiB"] {
+        for given in [
+            "",
+            "64",
+            "64MB",
+            "0GiB",
+            "-1GiB",
+            "GiB",
+            "1.5GiB",
+            "99999999TiB",
+        ] {
             assert!(size(given).is_err(), "{given}");
         }
         assert_eq!(Size(1000).to_string(), "1000 bytes");

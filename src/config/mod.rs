@@ -12,12 +12,12 @@ use crate::workspace::{Declaration, RepoAddress};
 
 mod declaration;
 mod github;
+mod limits;
 mod location;
 mod problem;
 mod reader;
 mod repo_path;
 mod repository;
-mod limits;
 mod settings;
 mod settings_file;
 mod variable;

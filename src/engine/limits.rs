@@ -132,7 +132,9 @@ impl Bounds {
             (Resource::Core, 0),
         ] {
             // What is allowed already is not raised: only root could.
-            let most = getrlimit(resource).maximum.map_or(most, |max| max.min(most));
+            let most = getrlimit(resource)
+                .maximum
+                .map_or(most, |max| max.min(most));
             let limit = Rlimit {
                 current: Some(most),
                 maximum: Some(most),
@@ -333,7 +335,10 @@ mod tests {
         assert_eq!(Watch::new(&bounds).files(), None);
         fs::write(folder.path().join("stdout"), [b'x'; 11]).unwrap();
         let hit = Watch::new(&bounds).files().unwrap();
-        assert_eq!((hit.key(), hit.to_string().as_str()), ("output", "printed more than 10 bytes"));
+        assert_eq!(
+            (hit.key(), hit.to_string().as_str()),
+            ("output", "printed more than 10 bytes")
+        );
         bounds.cut().unwrap();
         assert_eq!(Watch::new(&bounds).files(), None);
     }

@@ -81,7 +81,10 @@ impl Finished {
         // Nobody ends a program that wants one file more; it says so itself.
         let says_so = || {
             let said = &self.record;
-            let texts = said.diagnostics.iter().flat_map(|d| [&d.summary, &d.detail]);
+            let texts = said
+                .diagnostics
+                .iter()
+                .flat_map(|d| [&d.summary, &d.detail]);
             texts
                 .chain([&said.tail.text()])
                 .any(|text| text.contains("too many open files"))
@@ -301,7 +304,9 @@ fn make_dir(work_dir: &Path, step: Step) -> io::Result<PathBuf> {
 /// Whether it is the folder of a step, which begins with its number.
 fn is_step(entry: &fs::DirEntry) -> bool {
     let name = entry.file_name();
-    name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)
+    name.as_encoded_bytes()
+        .first()
+        .is_some_and(u8::is_ascii_digit)
 }
 
 /// Makes a file that only its owner reads.

@@ -122,10 +122,14 @@ mod tests {
             write: vec!["/data/states/one/inner".into(), "/data/checkout".into()],
             lifetime,
         };
-        command(Path::new("bwrap"), Path::new("/opt/bin/terraform"), &confinement)
-            .into_iter()
-            .map(|word| word.into_string().unwrap())
-            .collect()
+        command(
+            Path::new("bwrap"),
+            Path::new("/opt/bin/terraform"),
+            &confinement,
+        )
+        .into_iter()
+        .map(|word| word.into_string().unwrap())
+        .collect()
     }
 
     fn at(arguments: &[String], words: &[&str]) -> usize {
@@ -139,7 +143,11 @@ mod tests {
     fn an_inner_folder_is_laid_over_the_outer_one() {
         let arguments = arguments(Lifetime::WithParent);
         let outer = ["--ro-bind-try", "/data/states/one", "/data/states/one"];
-        let inner = ["--bind-try", "/data/states/one/inner", "/data/states/one/inner"];
+        let inner = [
+            "--bind-try",
+            "/data/states/one/inner",
+            "/data/states/one/inner",
+        ];
         assert!(at(&arguments, &outer) < at(&arguments, &inner));
     }
 
@@ -154,9 +162,14 @@ mod tests {
     fn root_inside_has_no_rights_and_its_own_disk_is_not_written() {
         let arguments = arguments(Lifetime::OnItsOwn);
         at(&arguments, &["--cap-drop", "ALL"]);
-        at(&arguments, &["--unshare-user", "--unshare-pid", "--unshare-ipc"]);
+        at(
+            &arguments,
+            &["--unshare-user", "--unshare-pid", "--unshare-ipc"],
+        );
         let sealed = at(&arguments, &["--remount-ro", "/dev", "--remount-ro", "/"]);
-        let last = arguments.iter().rposition(|word| word.ends_with("bind-try"));
+        let last = arguments
+            .iter()
+            .rposition(|word| word.ends_with("bind-try"));
         assert!(last < Some(sealed));
         assert_eq!(arguments.last().map(String::as_str), Some("--"));
     }
@@ -169,9 +182,15 @@ mod tests {
             .filter(|pair| pair[0].contains("bind"))
             .map(|pair| pair[1].as_str());
         for source in sources {
-            assert!(!["/", "/data", "/etc", "/root", "/home", "/var"].contains(&source), "{source}");
+            assert!(
+                !["/", "/data", "/etc", "/root", "/home", "/var"].contains(&source),
+                "{source}"
+            );
         }
         assert!(!arguments.contains(&"/usr/share/x".to_owned()));
-        at(&arguments, &["--ro-bind-try", "/opt/bin/terraform", "/opt/bin/terraform"]);
+        at(
+            &arguments,
+            &["--ro-bind-try", "/opt/bin/terraform", "/opt/bin/terraform"],
+        );
     }
 }

@@ -56,9 +56,8 @@ impl Abi {
 
     /// What this version cannot keep runs from, in words.
     pub fn weakness(self) -> Option<&'static str> {
-        (self < Self::SCOPES).then_some(
-            "this kernel is older than Linux 6.12: a run can send signals to the daemon",
-        )
+        (self < Self::SCOPES)
+            .then_some("this kernel is older than Linux 6.12: a run can send signals to the daemon")
     }
 }
 

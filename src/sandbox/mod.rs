@@ -133,7 +133,11 @@ mod tests {
             lifetime: Lifetime::WithParent,
         };
         let sandbox = Sandbox::none();
-        assert!(sandbox.wrapper(Path::new("/bin/terraform"), &confinement).is_empty());
+        assert!(
+            sandbox
+                .wrapper(Path::new("/bin/terraform"), &confinement)
+                .is_empty()
+        );
         assert!(sandbox.weakness().is_some());
     }
 }

@@ -124,7 +124,9 @@ mod tests {
     #[test]
     fn a_level_that_does_not_work_is_refused_with_the_reason() {
         let nobody = Path::new("/nonexistent/mainstay");
-        let error = find(SandboxLevel::Landlock, nobody).unwrap_err().to_string();
+        let error = find(SandboxLevel::Landlock, nobody)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`sandbox.level = \"landlock\"`"), "{error}");
         assert!(error.contains("No such file"), "{error}");
         assert_eq!(

@@ -69,7 +69,9 @@ impl CliPaths {
             }
             let mut quoted = line.split('"').skip(1).step_by(2);
             if line.trim_start_matches('"').starts_with("plugin_cache_dir") {
-                found.plugin_cache = quoted.find(|text| *text != "plugin_cache_dir").map(PathBuf::from);
+                found.plugin_cache = quoted
+                    .find(|text| *text != "plugin_cache_dir")
+                    .map(PathBuf::from);
                 continue;
             }
             let absolute = quoted.map(Path::new).filter(|path| {
@@ -103,7 +105,10 @@ provider_installation {
 host "/" {}
 "#;
         let found = CliPaths::of(hcl);
-        assert_eq!(found.read, ["/srv/providers", "/opt/thing"].map(PathBuf::from));
+        assert_eq!(
+            found.read,
+            ["/srv/providers", "/opt/thing"].map(PathBuf::from)
+        );
         assert_eq!(found.plugin_cache, Some("/var/cache/terraform".into()));
         let json = r#"{
   "plugin_cache_dir": "$HOME/cache",
@@ -125,7 +130,10 @@ host "/" {}
                 "/etc/ssh/ssh_host_ed25519_key",
                 "/etc/mainstay/token",
             ] {
-                assert!(!Path::new(private).starts_with(path), "{path} holds {private}");
+                assert!(
+                    !Path::new(private).starts_with(path),
+                    "{path} holds {private}"
+                );
             }
         }
     }

@@ -244,7 +244,9 @@ pub fn say_sandbox(sandbox: &Sandbox) {
         (Level::None, _) => warn!(
             "Runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights"
         ),
-        (_, Some(weakness)) => warn!(sandbox = %level, "Runs are in the sandbox {level}; {weakness}"),
+        (_, Some(weakness)) => {
+            warn!(sandbox = %level, "Runs are in the sandbox {level}; {weakness}")
+        }
         (_, None) => info!(sandbox = %level, "Runs are in the sandbox {level}"),
     }
 }

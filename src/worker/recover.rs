@@ -206,6 +206,10 @@ fn failure_of(end: &AdoptedEnd, ended: &Ended) -> Failure {
         Exit::Signal(signal) => format!("was ended by signal {signal}"),
         Exit::NotStarted(reason) => format!("did not start: {reason}"),
     };
+    let how = match ended.limit {
+        Some(hit) => format!("{hit} and was stopped"),
+        None => how,
+    };
     // The values that the run knew as secret are not known any more: where a message could hold
     // one, it stays in the log file.
     Failure {

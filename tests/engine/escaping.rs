@@ -116,7 +116,10 @@ async fn read_by_a_plan(sandbox: &Sandbox) -> BTreeMap<&'static str, bool> {
         .iter()
         .enumerate()
         .map(|(number, (_, file))| {
-            format!("output \"o{number}\" {{ value = try(file(\"{}\"), \"\") }}\n", file.display())
+            format!(
+                "output \"o{number}\" {{ value = try(file(\"{}\"), \"\") }}\n",
+                file.display()
+            )
         })
         .collect();
     bench.write(
@@ -134,8 +137,7 @@ output "environments" {{
     job.env.push(("OWN".into(), Secret::new("own")));
     shut_in(&bench, sandbox, Lifetime::WithParent, &mut job);
     let saved = bench.plan(&job).await.unwrap();
-    let json: serde_json::Value =
-        serde_json::from_slice(&fs::read(&saved.json).unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&saved.json).unwrap()).unwrap();
     let output = |name: &str| &json["output_changes"][name]["after"];
     assert!(output("own").as_str().unwrap().contains("environments"));
     let mut read = BTreeMap::new();
@@ -155,10 +157,19 @@ output "environments" {{
 #[tokio::test]
 async fn a_plan_reads_nothing_of_others_by_terraforms_own_functions() {
     let read = read_by_a_plan(&Sandbox::none()).await;
-    assert_eq!(names(&read, false), Vec::<String>::new(), "without a sandbox");
+    assert_eq!(
+        names(&read, false),
+        Vec::<String>::new(),
+        "without a sandbox"
+    );
     for sandbox in working() {
         let read = read_by_a_plan(&sandbox).await;
-        assert_eq!(names(&read, true), Vec::<String>::new(), "in {}", sandbox.level());
+        assert_eq!(
+            names(&read, true),
+            Vec::<String>::new(),
+            "in {}",
+            sandbox.level()
+        );
     }
 }
 
@@ -207,7 +218,10 @@ exit 0
         }
     }
     done.entry("defaced a file of others").or_insert(false);
-    done.insert("another process's environment", read("environ").contains(LOOT));
+    done.insert(
+        "another process's environment",
+        read("environ").contains(LOOT),
+    );
     done.insert("wrote beside the checkout", outside.exists());
     done.insert("forged a record", job.work_dir.join("forged").exists());
     done.insert("killed a process", !victim.lives());
@@ -217,14 +231,23 @@ exit 0
 #[tokio::test]
 async fn a_program_that_an_apply_starts_harms_nothing_of_others() {
     let (done, _) = done_by_an_apply(&Sandbox::none()).await;
-    assert_eq!(names(&done, false), Vec::<String>::new(), "without a sandbox");
+    assert_eq!(
+        names(&done, false),
+        Vec::<String>::new(),
+        "without a sandbox"
+    );
     for sandbox in working() {
         let (mut done, rights) = done_by_an_apply(&sandbox).await;
         if matches!(sandbox.level(), Level::Landlock { abi } if *abi < Abi::SCOPES) {
             eprintln!("NOTE: {}", sandbox.weakness().unwrap());
             done.remove("killed a process");
         }
-        assert_eq!(names(&done, true), Vec::<String>::new(), "in {}", sandbox.level());
+        assert_eq!(
+            names(&done, true),
+            Vec::<String>::new(),
+            "in {}",
+            sandbox.level()
+        );
         if let Level::Bubblewrap { .. } = sandbox.level() {
             // Root would otherwise make what is mounted for reading writable.
             assert_eq!(rights.trim(), "CapEff:\t0000000000000000");
@@ -240,13 +263,20 @@ async fn state_is_kept_and_planned_against_in_a_sandbox_as_outside() {
         shut_in(&bench, &sandbox, Lifetime::OnItsOwn, &mut job);
         bench.plan_and_apply(&job).await.unwrap();
         // A proposal reads the state, and can write neither it nor beside it.
-        bench.write("main.tf", r#"resource "terraform_data" "a" { input = "two" }"#);
+        bench.write(
+            "main.tf",
+            r#"resource "terraform_data" "a" { input = "two" }"#,
+        );
         let before = fs::read(bench.state()).unwrap();
         let mut job = bench.job();
         shut_in(&bench, &sandbox, Lifetime::WithParent, &mut job);
         let saved = bench.plan(&job).await.unwrap();
         let json = fs::read_to_string(&saved.json).unwrap();
-        assert!(json.contains(r#""actions":["update"]"#), "{}", sandbox.level());
+        assert!(
+            json.contains(r#""actions":["update"]"#),
+            "{}",
+            sandbox.level()
+        );
         assert_eq!(fs::read(bench.state()).unwrap(), before);
     }
 }
@@ -264,7 +294,12 @@ resource "terraform_data" "later" { depends_on = [terraform_data.slow] }"#,
         shut_in(&bench, &sandbox, Lifetime::OnItsOwn, &mut job);
         let plan = bench.plan(&job).await.unwrap();
         let (applied, ()) = tokio::join!(bench.apply(&job, plan), async {
-            until(|| bench.seen.saw(&Progress::Applying("terraform_data.slow".into()))).await;
+            until(|| {
+                bench
+                    .seen
+                    .saw(&Progress::Applying("terraform_data.slow".into()))
+            })
+            .await;
             bench.cancel.cancel();
         });
         applied.unwrap_err();

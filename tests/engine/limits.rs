@@ -29,8 +29,15 @@ async fn a_plan_that_holds_too_much_memory_is_ended() {
         ..Limits::default()
     };
     // `tail` holds what has no end of a line.
-    let (said, advice) = refused("head -c 200000000 /dev/zero | tail -c 200000000 | sleep 60", limits).await;
-    assert_eq!(said, "`plan` in net used more than 64 MiB of memory, and was ended");
+    let (said, advice) = refused(
+        "head -c 200000000 /dev/zero | tail -c 200000000 | sleep 60",
+        limits,
+    )
+    .await;
+    assert_eq!(
+        said,
+        "`plan` in net used more than 64 MiB of memory, and was ended"
+    );
     assert!(advice.contains("raise `memory` in `[limits]`"), "{advice}");
 }
 
@@ -40,8 +47,15 @@ async fn a_plan_with_too_many_processes_is_ended() {
         processes: 20,
         ..Limits::default()
     };
-    let (said, _) = refused("i=0; while [ $i -lt 40 ]; do sleep 60 & i=$((i+1)); done; wait", limits).await;
-    assert_eq!(said, "`plan` in net had more than 20 processes at once, and was ended");
+    let (said, _) = refused(
+        "i=0; while [ $i -lt 40 ]; do sleep 60 & i=$((i+1)); done; wait",
+        limits,
+    )
+    .await;
+    assert_eq!(
+        said,
+        "`plan` in net had more than 20 processes at once, and was ended"
+    );
 }
 
 #[tokio::test]
@@ -53,7 +67,10 @@ async fn a_plan_that_fills_the_disk_is_ended() {
     // Many files: of one, the kernel itself would allow no more.
     let script = "for i in 1 2 3; do head -c 2000000 /dev/zero >$i; done; sleep 60";
     let (said, _) = refused(script, limits).await;
-    assert_eq!(said, "`plan` in net put more than 4 MiB on the disk, and was ended");
+    assert_eq!(
+        said,
+        "`plan` in net put more than 4 MiB on the disk, and was ended"
+    );
 }
 
 #[tokio::test]
@@ -81,7 +98,11 @@ async fn open_files_are_bounded_and_there_are_no_core_dumps() {
         open_files: 99,
         ..Limits::default()
     };
-    let (said, _) = refused("echo 'Error: open x: too many open files' >&2; exit 1", limits).await;
+    let (said, _) = refused(
+        "echo 'Error: open x: too many open files' >&2; exit 1",
+        limits,
+    )
+    .await;
     assert_eq!(
         said,
         "`plan` in net needed more than 99 open files in one process, and was ended"
@@ -98,17 +119,24 @@ output "large" { value = [for i in range(40) : "${i}${local.line}"] }"#,
     job.limits.plan = 256 << 10;
     // The file is packed and small; the JSON is not.
     let error = bench.plan(&job).await.unwrap_err();
-    assert_eq!(error.to_string(), "`show` in net made a plan of more than 256 KiB, and was ended");
+    assert_eq!(
+        error.to_string(),
+        "`show` in net made a plan of more than 256 KiB, and was ended"
+    );
     assert!(!job.out_dir().join("plan").exists());
     let mut job = bench.job();
     job.limits.plan = 64;
     let error = bench.plan(&job).await.unwrap_err();
-    assert_eq!(error.to_string(), "`plan` in net made a plan of more than 64 bytes, and was ended");
+    assert_eq!(
+        error.to_string(),
+        "`plan` in net made a plan of more than 64 bytes, and was ended"
+    );
 }
 
 #[tokio::test]
 async fn an_apply_that_comes_to_a_limit_is_asked_once_and_not_killed() {
-    let script = applying("trap 'echo asked >>asked; exit 1' INT; while :; do sleep 0.05; echo more; done");
+    let script =
+        applying("trap 'echo asked >>asked; exit 1' INT; while :; do sleep 0.05; echo more; done");
     let bench = Bench::faked(&script).patient(Patience {
         plan: Duration::from_secs(5),
         apply: Duration::from_secs(30),
@@ -118,7 +146,10 @@ async fn an_apply_that_comes_to_a_limit_is_asked_once_and_not_killed() {
     let plan = bench.plan(&job).await.unwrap();
     let error = bench.apply(&job, plan).await.unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("printed more than 40 bytes and was stopped"), "{said}");
+    assert!(
+        said.contains("printed more than 40 bytes and was stopped"),
+        "{said}"
+    );
     assert!(matches!(failed(error).end, ApplyEnd::Limited(hit) if hit.limit == Limit::Output));
     let asked = fs::read_to_string(bench.path("checkout/asked")).unwrap();
     assert_eq!(asked, "asked\n");
@@ -156,9 +187,13 @@ async fn a_link_in_the_plans_place_leads_nowhere() {
         r#"case "$1" in plan) for a; do case "$a" in -out=*) ln -s "$PWD/precious" "${a#-out=}";; esac; done; exit 2;; esac"#,
     );
     bench.write("precious", "x");
-    let before = fs::metadata(bench.path("checkout/precious")).unwrap().permissions();
+    let before = fs::metadata(bench.path("checkout/precious"))
+        .unwrap()
+        .permissions();
     let error = bench.plan(&bench.job()).await.unwrap_err();
     assert!(error.to_string().contains("protect"), "{error}");
-    let after = fs::metadata(bench.path("checkout/precious")).unwrap().permissions();
+    let after = fs::metadata(bench.path("checkout/precious"))
+        .unwrap()
+        .permissions();
     assert_eq!(before, after);
 }

@@ -47,7 +47,10 @@ async fn a_plan_finds_nothing_of_the_daemons_and_its_comment_names_the_sandbox()
     let comment = s.comment_with(pull, "is safe").await;
     assert!(!comment.contains("was read"), "{comment}");
     for what in ["record", "settings", "home", "other_state", "token"] {
-        assert!(comment.contains(&format!("{what} is safe")), "{what}: {comment}");
+        assert!(
+            comment.contains(&format!("{what} is safe")),
+            "{what}: {comment}"
+        );
     }
     let names = ["in bubblewrap", "in landlock"];
     assert!(names.iter().any(|name| comment.contains(name)), "{comment}");

@@ -18,9 +18,9 @@ pub(crate) fn times(text: &str) -> String {
 /// A text without which sandbox there is on this machine.
 pub(crate) fn sandbox(text: &str) -> String {
     let names = ["in bubblewrap", "in landlock", "without a sandbox"];
-    names
-        .iter()
-        .fold(text.to_owned(), |text, name| text.replace(name, "in SANDBOX"))
+    names.iter().fold(text.to_owned(), |text, name| {
+        text.replace(name, "in SANDBOX")
+    })
 }
 
 /// A table whose times past (`1.2 s ago`, `just now`) are replaced, and whose columns, which are

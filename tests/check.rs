@@ -179,7 +179,7 @@ fn a_sandbox_that_is_demanded_and_not_there_stops_the_daemon() {
         ran.stdout
     );
     let ran = folder.run(&["serve"]).ended_with(1);
-    assert_snapshot!(said(&ran, &folder), @"");
+    assert_snapshot!(said(&ran, &folder), @r#"error: `sandbox.level = "bubblewrap"` is asked for and does not work here: there is no program `bwrap` in the PATH (Debian's package is `bubblewrap`); mend that, or set it to "auto", "bubblewrap", "landlock" or "none""#);
 }
 
 #[test]

@@ -36,6 +36,8 @@ const STDERR: &str = "stderr";
 /// What one start of the program is given.
 pub(super) struct Call {
     pub(super) step: Step,
+    /// Another program than Terraform, by its path.
+    pub(super) program: Option<PathBuf>,
     pub(super) args: Vec<OsString>,
     /// Terraform's workspace, once it is known to exist.
     pub(super) terraform_workspace: Option<String>,
@@ -230,15 +232,16 @@ impl Engine {
         let stderr = dir.join(STDERR);
         private(&stdout)?;
         private(&stderr)?;
+        let program = call.program.as_ref().unwrap_or(&self.program);
         let mut argv = job.wrapper.clone();
-        argv.push(self.program.clone().into_os_string());
+        argv.push(program.clone().into_os_string());
         argv.extend(call.args.iter().cloned());
         Ok(Order {
             argv,
             wrapped: if job.wrapper.is_empty() {
                 Wrapped::No
             } else {
-                Wrapped::Behind(self.program.clone())
+                Wrapped::Behind(program.clone())
             },
             env: job.environment(call.terraform_workspace.as_deref())?,
             cwd: job.cwd(),

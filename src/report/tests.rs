@@ -645,8 +645,6 @@ fn hold(outcome: AfterMerge) -> HoldReport {
         branch: "main".parse().unwrap(),
         outcome,
         warnings: Vec::new(),
-        checks: Vec::new(),
-        verdict: None,
     }
 }
 

@@ -50,9 +50,11 @@ async fn checks_that_fail_make_the_status_red_and_the_plan_is_made_all_the_same(
     let run = s.run_is("propose", "network", "planned").await;
     let record = rusqlite::Connection::open(s.data_dir().join("mainstay.db")).unwrap();
     let result: String = record
-        .query_row("SELECT result FROM runs WHERE id = ?1", [run], |row| {
-            row.get(0)
-        })
+        .query_row(
+            "SELECT result FROM runs WHERE id = ?1",
+            [run.cast_signed()],
+            |row| row.get(0),
+        )
         .unwrap();
     assert!(!result.contains("hunter2"), "{result}");
     let result: serde_json::Value = serde_json::from_str(&result).unwrap();

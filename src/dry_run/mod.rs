@@ -340,6 +340,7 @@ async fn plan_one(
         },
         state_note,
         after_merge: None,
+        reviewed: None,
     };
     let tests = match declared {
         Declared::Yes => Tests::Run,

@@ -65,6 +65,7 @@ fn workspace(name: &str, progress: Progress) -> WorkspaceReport {
         on_merge: OnMerge::Apply,
         state_note: None,
         after_merge: None,
+        reviewed: None,
     }
 }
 

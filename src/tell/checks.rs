@@ -227,3 +227,120 @@ fn cut(text: &str, limit: usize) -> String {
     let kept: String = text.chars().take(limit - 1).collect();
     format!("{kept}…")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::{Check, Failure, OnMerge};
+
+    fn diagnostic(file: &str, line: Option<u32>, summary: &str) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            summary: summary.to_owned(),
+            detail: String::new(),
+            address: None,
+            file: Some(file.to_owned()),
+            line,
+            snippet: None,
+        }
+    }
+
+    fn check(outcome: CheckOutcome, diagnostics: Vec<Diagnostic>) -> Check {
+        Check {
+            name: "lint".to_owned(),
+            outcome,
+            diagnostics,
+            tail: String::new(),
+            took: Duration::ZERO,
+        }
+    }
+
+    fn failed(diagnostics: Vec<Diagnostic>) -> Progress {
+        Progress::Failed(Failure {
+            diagnostics,
+            ..Failure::default()
+        })
+    }
+
+    fn workspace(progress: Progress, checks: Vec<Check>) -> WorkspaceReport {
+        WorkspaceReport {
+            name: "network".parse().unwrap(),
+            environment: None,
+            path: "stacks/network".to_owned(),
+            run: None,
+            progress,
+            warnings: Vec::new(),
+            checks,
+            verdict: None,
+            took: Duration::ZERO,
+            on_merge: OnMerge::Apply,
+            state_note: None,
+            after_merge: None,
+        }
+    }
+
+    #[test]
+    fn a_place_is_told_from_the_top_of_the_repository_and_never_outside_of_it() {
+        assert_eq!(from_top("", "main.tf").as_deref(), Some("main.tf"));
+        assert_eq!(
+            from_top("stacks/network", "./main.tf").as_deref(),
+            Some("stacks/network/main.tf")
+        );
+        assert_eq!(
+            from_top("stacks/network", "../../modules/host/main.tf").as_deref(),
+            Some("modules/host/main.tf")
+        );
+        for outside in ["../../../main.tf", "/etc/passwd", "../.."] {
+            assert_eq!(from_top("stacks/network", outside), None, "{outside}");
+        }
+    }
+
+    #[test]
+    fn what_two_checks_find_at_one_line_is_said_once_and_a_warning_is_none_of_the_failures() {
+        let nope = || diagnostic("main.tf", Some(3), "Unsupported argument");
+        let checks = vec![
+            check(CheckOutcome::Failed, vec![nope()]),
+            check(
+                CheckOutcome::Warned,
+                vec![
+                    diagnostic("main.tf", Some(9), "no owner"),
+                    diagnostic("main.tf", None, "somewhere"),
+                ],
+            ),
+        ];
+        let all = annotations(&workspace(failed(vec![nope()]), checks));
+        let seen: Vec<_> = all
+            .iter()
+            .map(|a| (a.path.as_str(), a.line, a.level))
+            .collect();
+        let file = "stacks/network/main.tf";
+        assert_eq!(
+            seen,
+            [
+                (file, 3, AnnotationLevel::Failure),
+                (file, 9, AnnotationLevel::Warning)
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_annotated_before_all_is_known() {
+        let checks = vec![check(
+            CheckOutcome::Failed,
+            vec![diagnostic("main.tf", Some(1), "x")],
+        )];
+        let running = Progress::Running("plan".to_owned());
+        assert!(annotations(&workspace(running, checks)).is_empty());
+    }
+
+    #[test]
+    fn there_is_a_bound_to_the_annotations() {
+        let many = (1..=1_000)
+            .map(|line| diagnostic("main.tf", Some(line), "x"))
+            .collect();
+        let all = annotations(&workspace(failed(many), Vec::new()));
+        assert_eq!(all.len(), ANNOTATIONS);
+    }
+}

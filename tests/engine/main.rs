@@ -3,5 +3,6 @@
 
 mod applying;
 mod bench;
+mod checking;
 mod planning;
 mod stopping;

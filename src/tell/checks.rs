@@ -274,6 +274,7 @@ mod tests {
             warnings: Vec::new(),
             checks,
             verdict: None,
+            reviewed: None,
             took: Duration::ZERO,
             on_merge: OnMerge::Apply,
             state_note: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::checks;
 use super::proposal::{self, Standing};
-use super::{TellError, Wanted};
+use super::{Stage, TellError, Wanted};
 use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{
@@ -149,11 +149,23 @@ fn proposals(
                     let over = "no longer touched by this pull request";
                     checks::ended(fleet, tracked, &commit, over, &[], all)?;
                 }
-                all.push((plan_target(&commit), Wanted::Status { commit, status }));
+                all.push((
+                    plan_target(&commit),
+                    Wanted::Status {
+                        commit,
+                        status,
+                        stage: Stage::Settled,
+                    },
+                ));
             }
             continue;
         }
         let report = proposal::proposal_report(fleet, tracked, &row, commands)?;
+        let stage = if report.is_under_way() {
+            Stage::UnderWay
+        } else {
+            Stage::Settled
+        };
         if speaks {
             let issue = match &key {
                 ProposalKey::Pull(number) => Some(*number),
@@ -166,6 +178,7 @@ fn proposals(
                     issue,
                     marker: report.marker.clone(),
                     body,
+                    stage,
                 },
             ));
         }
@@ -185,7 +198,14 @@ fn proposals(
                 checks::of_head(fleet, tracked, &report, all)?;
             }
             let commit = row.proposal.head.clone();
-            all.push((plan_target(&commit), Wanted::Status { commit, status }));
+            all.push((
+                plan_target(&commit),
+                Wanted::Status {
+                    commit,
+                    status,
+                    stage,
+                },
+            ));
         }
     }
     Ok(())
@@ -235,6 +255,7 @@ fn end_what_was_pending(
                 Wanted::Status {
                     commit,
                     status: end,
+                    stage: Stage::Settled,
                 },
             ));
         }
@@ -296,7 +317,15 @@ fn apply_statuses(
         };
         all.push((
             format!("status {commit} {APPLY_STATUS}"),
-            Wanted::Status { commit, status },
+            Wanted::Status {
+                commit,
+                status,
+                stage: if outcomes.iter().any(|o| matches!(o, Outcome::UnderWay)) {
+                    Stage::UnderWay
+                } else {
+                    Stage::Settled
+                },
+            },
         ));
     }
     Ok(())

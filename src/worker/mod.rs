@@ -345,11 +345,12 @@ impl Worker {
                 return failed(failure::of_reading(&error));
             }
         };
-        let configuration = plan::configuration_digest(&saved.file, &self.fleet.key)
+        let carried = plan::look_into(&saved.file, &self.fleet.key)
             .inspect_err(|error| {
-                warn!(run.id = %id, "The configuration in the plan of run {id} is not known: {}", chain(error));
+                warn!(run.id = %id, "What the plan of run {id} was made of is not known: {}", chain(error));
             })
             .ok();
+        let configuration = carried.as_ref().map(|c| c.configuration.clone());
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
         let warnings: Vec<_> = saved
             .warnings
@@ -366,6 +367,8 @@ impl Worker {
             ));
             result.plan = Some(plan.clone());
             result.configuration = configuration.clone();
+            result.state = carried.map(|c| c.state);
+            result.plan_sha256 = Some(saved.sha256.clone());
             result.warnings = warnings;
             result.took = took;
         })?;

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::id::{CommitSha, ObjectId, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Diagnostic, Plan, StateVersion};
 use crate::policy::Verdict;
+use crate::redact::Redactor;
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -333,6 +334,24 @@ pub enum CheckOutcome {
         /// Why; names between backticks.
         reason: String,
     },
+}
+
+impl Check {
+    /// Masks secrets that became known after it was done.
+    #[must_use]
+    pub fn redacted(&self, redactor: &Redactor) -> Self {
+        Self {
+            name: self.name.clone(),
+            outcome: self.outcome.clone(),
+            diagnostics: self
+                .diagnostics
+                .iter()
+                .map(|diagnostic| diagnostic.redacted(redactor))
+                .collect(),
+            tail: redactor.redact(&self.tail).into_owned(),
+            took: self.took,
+        }
+    }
 }
 
 /// A person's agreement to one plan.

@@ -76,6 +76,8 @@ pub struct Settings {
     pub apply: ApplyMode,
     /// Whether and when drift is looked for.
     pub drift: Option<DriftSettings>,
+    /// What is checked before the plan of a proposal.
+    pub checks: Checks,
     /// Names of the policies that judge its plans.
     pub policies: Vec<String>,
     /// What of the daemon's environment its runs may see.
@@ -98,6 +100,7 @@ impl Default for Settings {
             watch: Vec::new(),
             apply: ApplyMode::OnMerge,
             drift: None,
+            checks: Checks::default(),
             policies: Vec::new(),
             env: EnvSettings::default(),
             terraform_workspace: None,
@@ -149,6 +152,68 @@ pub enum DriftAction {
     Report,
     /// The applied commit is applied again.
     Apply,
+}
+
+/// What is checked before the plan of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checks {
+    /// Whether the files are formatted.
+    pub fmt: CheckMode,
+    /// Whether the configuration is valid.
+    pub validate: CheckMode,
+    /// The tests of the module, where it has any. They may create real things for a while.
+    pub test: CheckMode,
+    /// Commands of the operator's own, in their order.
+    pub run: Vec<OwnCheck>,
+}
+
+impl Checks {
+    /// No check at all.
+    pub const OFF: Self = Self {
+        fmt: CheckMode::Off,
+        validate: CheckMode::Off,
+        test: CheckMode::Off,
+        run: Vec::new(),
+    };
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            // Spaces in the wrong place are no reason to stop a change.
+            fmt: CheckMode::Warn,
+            validate: CheckMode::Fail,
+            test: CheckMode::Fail,
+            run: Vec::new(),
+        }
+    }
+}
+
+/// What follows where a check finds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckMode {
+    /// The plan's status fails.
+    Fail,
+    /// The reader is told.
+    Warn,
+    /// It is not done.
+    Off,
+}
+
+/// A command of the operator's own that checks a workspace's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCheck {
+    /// The name that the report gives it.
+    pub name: String,
+    /// The program, by its name in the `PATH` or its absolute path.
+    pub program: String,
+    /// Its arguments, as they are: no shell reads them.
+    pub arguments: Vec<String>,
+    /// What follows where it does not end with 0.
+    pub on_failure: CheckMode,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// Patterns (`AWS_*`) of environment variables that steps may see.

@@ -338,6 +338,27 @@ fn the_declaration_is_found_by_the_remote_and_obeyed() {
 }
 
 #[test]
+fn a_check_that_fails_is_an_error_and_one_that_warns_is_none() {
+    let run = |on_failure| {
+        format!(
+            "checks = {{ run = [{{ name = \"own\", command = [\"false\"], on_failure = \"{on_failure}\" }}] }}"
+        )
+    };
+    let ran = |on_failure| {
+        let checkout = declared(&run(on_failure));
+        checkout.write("net/main.tf", &root("large"));
+        checkout.run(&["dry-run"])
+    };
+    let failed = ran("fail").ended_with(1);
+    assert!(
+        failed.stdout.contains("Checks failed in network"),
+        "{}",
+        failed.stdout
+    );
+    ran("warn").ended_with(2);
+}
+
+#[test]
 fn a_value_that_the_settings_inject_is_planned_with_and_not_shown() {
     let mut checkout = declared("env = { plan = [\"TF_VAR_key\"] }");
     checkout.set("TF_VAR_key", "the-key-of-the-kingdom");

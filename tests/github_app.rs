@@ -11,7 +11,8 @@ use std::time::Duration;
 use github::git::Method;
 use github::log::{AuthKind, Effect};
 use github::repository::Repository;
-use scenario::{Scenario, one_value};
+use github::repository::conversation::CheckRunView;
+use scenario::{Scenario, declaration, one_value, workspace};
 
 /// The App's number.
 const APP: u64 = 4242;
@@ -112,6 +113,100 @@ async fn an_app_plans_comments_and_applies_in_its_own_name() {
     let key = std::fs::read_to_string(s.folder().join("app.pem")).unwrap();
     let line = key.lines().nth(1).unwrap();
     assert!(!s.log().contains(line), "the key is in the log");
+    s.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_workspace_has_a_check_run_that_points_at_what_is_wrong_and_none_waits_for_ever() {
+    let mut s = scenario().await;
+    let repo = s.repo.clone();
+    let both = workspace("network", "checks = { fmt = \"warn\" }") + &workspace("dns", "");
+    s.declare("acme.toml", &declaration("acme/infra", &both));
+    s.hub.install(APP, &[&repo]);
+    s.start();
+    begin(&mut s, &repo).await;
+    let wrong = "resource \"terraform_data\" \"value\" {\n    input = \"b\"\n  nope = 1\n}\n";
+    let files = [("network/main.tf", wrong), ("dns/main.tf", &one_value("b"))];
+    let head = repo.commit("b", &files, "Change");
+    let pull = repo.open_pull("Change the value", "b", "main", "alice");
+    s.wait("both check runs to be decided", |_| {
+        let runs = repo.check_runs(&head);
+        let decided = runs.iter().filter(|run| run.status == "completed").count();
+        (decided == 2).then_some(())
+    })
+    .await;
+    let mut runs = repo.check_runs(&head);
+    runs.sort_by(|a, b| a.name.cmp(&b.name));
+    let [dns, network] = &runs[..] else {
+        panic!("two check runs: {runs:?}");
+    };
+    assert_eq!(dns.name, "mainstay/plan: dns");
+    assert_eq!(dns.conclusion.as_deref(), Some("success"));
+    assert_eq!(dns.annotations, [] as [serde_json::Value; 0]);
+    assert!(dns.text.contains("1 to create"), "{}", dns.text);
+    assert!(!dns.text.contains("network"), "{}", dns.text);
+    assert_eq!(network.name, "mainstay/plan: network");
+    assert_eq!(network.conclusion.as_deref(), Some("failure"));
+    assert_eq!(network.title, "Plan failed in network");
+    let places: Vec<_> = network
+        .annotations
+        .iter()
+        .map(|a| {
+            (
+                a["path"].as_str(),
+                a["start_line"].as_u64(),
+                a["annotation_level"].as_str(),
+                a["title"].as_str(),
+            )
+        })
+        .collect();
+    let file = Some("network/main.tf");
+    assert_eq!(
+        places,
+        [
+            (file, Some(3), Some("failure"), Some("Unsupported argument")),
+            (
+                file,
+                Some(2),
+                Some("warning"),
+                Some("not in the canonical format")
+            ),
+        ]
+    );
+
+    // Mended, and then closed while it is planned.
+    let head = repo.commit("b", &[("network/main.tf", &one_value("c"))], "Mend");
+    status_is(&mut s, &repo, &head, "mainstay/plan").await;
+    s.wait("both check runs to be green", |_| {
+        let runs = repo.check_runs(&head);
+        let green = |run: &&CheckRunView| run.conclusion.as_deref() == Some("success");
+        (runs.len() == 2 && runs.iter().filter(green).count() == 2).then_some(())
+    })
+    .await;
+    s.put_gates();
+    let settings = std::fs::read_to_string(s.config()).unwrap();
+    let app = format!("app = {{ id = {APP}, private_key_file = \"app.pem\" }}\n");
+    std::fs::write(s.config(), settings + &app).unwrap();
+    assert!(s.stop().success());
+    s.shut_gate("plan");
+    s.start();
+    let head = repo.commit("b", &[("network/main.tf", &one_value("d"))], "Again");
+    s.wait("a check run in progress", |_| {
+        let runs = repo.check_runs(&head);
+        runs.iter()
+            .any(|run| run.status == "in_progress")
+            .then_some(())
+    })
+    .await;
+    repo.close(pull, "alice");
+    s.wait("the check runs to end", |_| {
+        let runs = repo.check_runs(&head);
+        let over =
+            |run: &CheckRunView| matches!(run.conclusion.as_deref(), Some("neutral" | "success"));
+        runs.iter().all(over).then_some(())
+    })
+    .await;
+    s.open_gate("plan");
     s.end().await;
 }
 

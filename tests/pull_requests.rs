@@ -9,6 +9,8 @@ mod scenario;
 
 #[path = "pull_requests/base.rs"]
 mod base;
+#[path = "pull_requests/checking.rs"]
+mod checking;
 #[path = "pull_requests/closing.rs"]
 mod closing;
 #[path = "pull_requests/failing.rs"]
@@ -21,6 +23,8 @@ mod hostile;
 mod merging;
 #[path = "pull_requests/pushing.rs"]
 mod pushing;
+#[path = "pull_requests/queue.rs"]
+mod queue;
 #[path = "pull_requests/secrets.rs"]
 mod secrets;
 #[path = "pull_requests/shut_in.rs"]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use super::problem::with_causes;
 use super::reader::{TableReader, TextOrTable};
@@ -14,8 +15,8 @@ use super::variable;
 use crate::clock::{Schedule, parse_duration};
 use crate::id::{BranchName, RepoName, WorkspaceName};
 use crate::workspace::{
-    ApplyMode, Declaration, Discover, DriftAction, DriftSettings, EnvSettings, RepoAddress,
-    Settings, Workspace,
+    ApplyMode, CheckMode, Checks, Declaration, Discover, DriftAction, DriftSettings, EnvSettings,
+    OwnCheck, RepoAddress, Settings, Workspace,
 };
 
 /// What a declaration is read with.
@@ -102,7 +103,7 @@ pub(super) fn read(file: &SettingsFile, surroundings: Surroundings<'_>) -> Optio
 }
 
 /// Keys of a workspace, for the hint on one that stands at the top by mistake.
-const WORKSPACE_KEYS: [&str; 12] = [
+const WORKSPACE_KEYS: [&str; 13] = [
     "name",
     "path",
     "environment",
@@ -110,6 +111,7 @@ const WORKSPACE_KEYS: [&str; 12] = [
     "watch",
     "apply",
     "drift",
+    "checks",
     "policies",
     "env",
     "terraform_workspace",
@@ -261,6 +263,7 @@ fn settings(
         watch,
         apply,
         drift,
+        checks: checks(table),
         policies: checked(table, "policies", label),
         env: env(table, surroundings.credential),
         terraform_workspace: table
@@ -305,6 +308,112 @@ fn drift(table: &mut TableReader<'_>) -> Option<DriftSettings> {
             })
         }
     }
+}
+
+/// How long a command of the operator's own may take where its declaration does not say.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Reads `checks`: `"off"`, or what each check is for and more commands.
+fn checks(table: &mut TableReader<'_>) -> Checks {
+    let defaults = Checks::default();
+    match table.text_or_table("checks") {
+        None => defaults,
+        Some(TextOrTable::Text(_)) => table
+            .choice("checks", &[("off", ())])
+            .map_or(defaults, |_| Checks::OFF),
+        Some(TextOrTable::Table(mut checks)) => {
+            let modes = [
+                ("fail", CheckMode::Fail),
+                ("warn", CheckMode::Warn),
+                ("off", CheckMode::Off),
+            ];
+            let mut mode = |key, default| {
+                checks
+                    .choice(key, &modes)
+                    .map_or(default, |mode| mode.value)
+            };
+            let (fmt, validate, test) = (
+                mode("fmt", defaults.fmt),
+                mode("validate", defaults.validate),
+                mode("test", defaults.test),
+            );
+            let mut run: Vec<OwnCheck> = Vec::new();
+            for mut own in checks.tables("run") {
+                let at = own.key_at("name");
+                let Some(own_check) = own_check(&mut own) else {
+                    own.finish(|_| None);
+                    continue;
+                };
+                let file = own.file();
+                own.finish(|_| None);
+                let taken = ["fmt", "validate", "test"].contains(&own_check.name.as_str())
+                    || run.iter().any(|other| other.name == own_check.name);
+                if taken {
+                    file.error(
+                        at,
+                        format!("the name `{}` is taken by another check", own_check.name),
+                        Some("give each check a name of its own".to_owned()),
+                    );
+                    continue;
+                }
+                run.push(own_check);
+            }
+            checks.finish(|_| None);
+            Checks {
+                fmt,
+                validate,
+                test,
+                run,
+            }
+        }
+    }
+}
+
+/// Reads one of `checks.run`; what is wrong is noted.
+fn own_check(table: &mut TableReader<'_>) -> Option<OwnCheck> {
+    if !table.has("name") {
+        table.missing("name", "the report shows the check by its name");
+    }
+    if !table.has("command") || table.is_empty_list("command") {
+        table.missing(
+            "command",
+            "write the program and its arguments as a list: `command = [\"tflint\"]`, say",
+        );
+    }
+    let name = table.parsed("name", label);
+    let command = table.texts("command").unwrap_or_default();
+    let file = table.file();
+    let on_failure = [("fail", CheckMode::Fail), ("warn", CheckMode::Warn)];
+    let on_failure = table
+        .choice("on_failure", &on_failure)
+        .map_or(CheckMode::Fail, |mode| mode.value);
+    let timeout = table
+        .parsed("timeout", parse_duration)
+        .map_or(CHECK_TIMEOUT, |duration| duration.value);
+    let (program, arguments) = command.split_first()?;
+    // A program of the checkout would be the pull request's to choose.
+    let relative = program.value.contains('/') && !program.value.starts_with('/');
+    if program.value.is_empty() || relative {
+        file.error(
+            program.at.clone(),
+            format!(
+                "`command`: `{}` is neither a name to be found in the PATH nor an absolute path",
+                program.value
+            ),
+            Some(
+                "what the repository itself holds is an argument: `[\"sh\", \"check.sh\"]`"
+                    .to_owned(),
+            ),
+        );
+        return None;
+    }
+    Some(OwnCheck {
+        name: name?.value,
+        program: program.value.to_owned(),
+        arguments: arguments.iter().map(|a| a.value.to_owned()).collect(),
+        on_failure,
+        timeout,
+    })
 }
 
 fn env(table: &mut TableReader<'_>, credential: Option<&str>) -> EnvSettings {
@@ -413,10 +522,81 @@ fn note_duplicates(file: &SettingsFile, listed: &[Listed]) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::workspace::Unreviewed;
+
+    /// What `checks` of a workspace comes to, and what is wrong with it.
+    fn read_checks(checks: &str) -> (Checks, Vec<String>) {
+        let text =
+            format!("repo = \"acme/infra\"\n[[workspace]]\nname = \"a\"\npath = \"a\"\n{checks}\n");
+        let (declaration, problems) = read_text(&text);
+        let mut workspaces = declaration.unwrap().workspaces;
+        (workspaces.remove(0).settings.checks, problems)
+    }
+
+    #[test]
+    fn checks_are_on_and_off_with_one_word() {
+        assert_eq!(read_checks(""), (Checks::default(), Vec::new()));
+        assert_eq!(read_checks("checks = \"off\""), (Checks::OFF, Vec::new()));
+        let (checks, problems) = read_checks("checks = { fmt = \"fail\", test = \"off\" }");
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(
+            (checks.fmt, checks.validate, checks.test),
+            (CheckMode::Fail, CheckMode::Fail, CheckMode::Off)
+        );
+    }
+
+    #[test]
+    fn a_command_of_ones_own_is_a_program_with_its_arguments_and_no_shell() {
+        let (checks, problems) = read_checks(
+            "[[workspace.checks.run]]\nname = \"tflint\"\ncommand = [\"tflint\", \"--format=compact\", \"$HOME; x\"]\non_failure = \"warn\"\ntimeout = \"90s\"",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(
+            checks.run,
+            [OwnCheck {
+                name: "tflint".to_owned(),
+                program: "tflint".to_owned(),
+                arguments: vec!["--format=compact".to_owned(), "$HOME; x".to_owned()],
+                on_failure: CheckMode::Warn,
+                timeout: Duration::from_secs(90),
+            }]
+        );
+    }
+
+    #[test]
+    fn a_check_that_cannot_be_meant_is_refused() {
+        for (run, problem) in [
+            (
+                "{ name = \"x\", command = [\"./lint.sh\"] }",
+                "neither a name",
+            ),
+            ("{ name = \"x\", command = [] }", "`command` is missing"),
+            ("{ name = \"x\", command = \"tflint\" }", "expected a list"),
+            ("{ command = [\"tflint\"] }", "`name` is missing"),
+            ("{ name = \"fmt\", command = [\"tflint\"] }", "is taken"),
+            (
+                "{ name = \"x\", command = [\"a\"] }, { name = \"x\", command = [\"b\"] }",
+                "is taken",
+            ),
+            (
+                "{ name = \"x\", command = [\"a\"], on_failure = \"off\" }",
+                "is none of",
+            ),
+            (
+                "{ name = \"x\", command = [\"a\"], shell = true }",
+                "unknown key",
+            ),
+        ] {
+            let (_, problems) = read_checks(&format!("checks = {{ run = [{run}] }}"));
+            assert!(
+                problems.iter().any(|p| p.contains(problem)),
+                "{run}: {problems:?}"
+            );
+        }
+        let (_, problems) = read_checks("checks = \"on\"");
+        assert!(problems[0].contains("`on` is none of"), "{problems:?}");
+    }
 
     fn read_text(text: &str) -> (Option<Declaration>, Vec<String>) {
         let file = SettingsFile::parse(Path::new("acme.toml"), text.as_bytes().to_vec());
@@ -511,6 +691,7 @@ mod tests {
                     every: Schedule::parse("0 3 * * *").unwrap(),
                     action: DriftAction::Apply,
                 }),
+                checks: Checks::default(),
                 policies: vec!["baseline".to_owned()],
                 env: EnvSettings {
                     plan: vec!["AWS_PLAN_*".to_owned()],

@@ -17,7 +17,7 @@ use self::subject::{Declared, Subject, find_subject};
 use crate::config::Config;
 use crate::engine::{
     self, CancelToken, Engine, Job, Lock, Observer, ObserverRefused, PlanMode, Progress, StepEnd,
-    StepStart,
+    StepStart, Tests,
 };
 use crate::fault::chain;
 use crate::id::WorkspaceName;
@@ -135,7 +135,7 @@ pub enum Plans {
     Unchanged,
     /// All were made, and something would change.
     Changes,
-    /// At least one failed.
+    /// At least one failed, or a check before it did.
     Failed,
 }
 
@@ -228,7 +228,8 @@ pub async fn dry_run(
     }
     reports.sort_by_key(|(index, _)| *index);
     let workspaces: Vec<WorkspaceReport> = reports.into_iter().map(|(_, report)| report).collect();
-    let plans = if workspaces.iter().any(WorkspaceReport::plan_failed) {
+    let failed = |w: &WorkspaceReport| w.plan_failed() || w.checks_failed();
+    let plans = if workspaces.iter().any(failed) {
         Plans::Failed
     } else if workspaces
         .iter()
@@ -342,6 +343,30 @@ async fn plan_one(
         after_merge: None,
         reviewed: None,
     };
+    let tests = match declared {
+        Declared::Yes => Tests::Run,
+        // Nobody said that this checkout's tests may create things with these credentials.
+        Declared::No => {
+            Tests::Skip("tests may create real things, and nobody declared this module")
+        }
+    };
+    let mut checks = Vec::new();
+    let checked = engine
+        .check(
+            &job,
+            &settings.checks,
+            tests,
+            &mut checks,
+            &observer,
+            cancel,
+        )
+        .await;
+    report.checks = checks.iter().map(|c| c.redacted(&secrets)).collect();
+    if let Err(error) = checked {
+        report.progress = crate::report::Progress::Failed(failure_of(&error, &secrets));
+        report.state_note = None;
+        return Ok((report, None));
+    }
     let saved = match engine.plan(&job, PlanMode::Normal, &observer, cancel).await {
         Ok(saved) => saved,
         Err(error) => {
@@ -365,6 +390,11 @@ async fn plan_one(
                 .warnings
                 .iter()
                 .map(|w| w.redacted(&redactor))
+                .collect();
+            report.checks = report
+                .checks
+                .iter()
+                .map(|c| c.redacted(&redactor))
                 .collect();
             let tool = format!("{} {}", engine.flavour(), plan.terraform_version);
             report.progress = crate::report::Progress::Planned(Box::new(plan));

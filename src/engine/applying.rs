@@ -90,6 +90,7 @@ impl Engine {
 
         let call = Call {
             step: Step::Apply,
+            program: None,
             args: apply_arguments(job, &plan.file),
             terraform_workspace: job.terraform_workspace.clone(),
             result: None,
@@ -194,6 +195,7 @@ impl Engine {
         args.push(kept.into());
         let call = Call {
             step: Step::StatePush,
+            program: None,
             args,
             terraform_workspace: job.terraform_workspace.clone(),
             result: None,

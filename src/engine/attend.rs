@@ -20,6 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a killed step may take to be gone.
 const AFTER_KILL: Duration = Duration::from_secs(10);
 
+/// How long interrupted tests may take to destroy what they created: killed, they leave it.
+const AFTER_TEST: Duration = Duration::from_secs(60);
+
 /// How waiting for a step ended.
 #[derive(Debug)]
 pub(super) struct Attended {
@@ -247,6 +250,7 @@ impl Engine {
 
     pub(super) fn patience_for(&self, step: Step) -> Duration {
         match step.mercy() {
+            Mercy::Expendable if step == Step::Test => self.patience.plan.max(AFTER_TEST),
             Mercy::Expendable => self.patience.plan,
             Mercy::Spared => self.patience.apply,
         }

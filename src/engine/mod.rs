@@ -10,6 +10,7 @@ mod advice;
 mod applying;
 mod attend;
 mod cancel;
+mod checking;
 mod data_dir;
 mod environment;
 mod error;
@@ -35,6 +36,7 @@ use tokio::sync::OnceCell;
 
 pub use self::attend::{Adopted, AdoptedEnd};
 pub use self::cancel::CancelToken;
+pub use self::checking::Tests;
 pub use self::environment::environment;
 pub use self::error::{
     ApplyEnd, EngineError, Evidence, FailedApply, LockInfo, ObserverRefused, Remedy, Rescue,
@@ -262,6 +264,14 @@ pub enum Step {
     Apply,
     /// `state push` of a state that an apply could not save.
     StatePush,
+    /// `fmt`, which only looks.
+    Fmt,
+    /// `validate`.
+    Validate,
+    /// `test`.
+    Test,
+    /// A command of the operator's own.
+    Check,
 }
 
 impl Step {
@@ -274,15 +284,24 @@ impl Step {
             Self::Show => "show",
             Self::Apply => "apply",
             Self::StatePush => "state-push",
+            Self::Fmt => "fmt",
+            Self::Validate => "validate",
+            Self::Test => "test",
+            Self::Check => "check",
         }
     }
 
     /// Whether the step may be killed.
     fn mercy(self) -> supervise::Mercy {
         match self {
-            Self::WorkspaceList | Self::Init | Self::Plan | Self::Show => {
-                supervise::Mercy::Expendable
-            }
+            Self::WorkspaceList
+            | Self::Init
+            | Self::Plan
+            | Self::Show
+            | Self::Fmt
+            | Self::Validate
+            | Self::Test
+            | Self::Check => supervise::Mercy::Expendable,
             Self::Apply | Self::StatePush => supervise::Mercy::Spared,
         }
     }
@@ -297,6 +316,10 @@ impl fmt::Display for Step {
             Self::Show => "show",
             Self::Apply => "apply",
             Self::StatePush => "state push",
+            Self::Fmt => "fmt",
+            Self::Validate => "validate",
+            Self::Test => "test",
+            Self::Check => "check",
         })
     }
 }

@@ -35,7 +35,9 @@ const PLAN_JSON: &str = "plan.json";
 static INIT: Mutex<()> = Mutex::const_new(());
 
 /// Beginnings of the summaries by which Terraform asks for an init.
-const ASKS_FOR_INIT: [&str; 7] = [
+const ASKS_FOR_INIT: [&str; 8] = [
+    // Only `validate` and `test` say it so.
+    "Missing required provider",
     "Module not installed",
     "Module source has changed",
     "Module version requirements have changed",
@@ -51,7 +53,7 @@ const ASKS_FOR_BACKEND: &str = "nitialization required";
 
 /// Which init is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     /// Modules or providers are missing.
     Init,
     /// The backend is another than the one that was initialised.
@@ -59,11 +61,11 @@ enum Wanted {
 }
 
 /// What has been decided for the steps of one plan.
-struct Course {
-    deadline: Instant,
+pub(super) struct Course {
+    pub(super) deadline: Instant,
     /// Terraform's workspace, once it is known to exist.
     selected: Option<String>,
-    initialised: bool,
+    pub(super) initialised: bool,
     took: Vec<(Step, Duration)>,
     /// What init warned of.
     warnings: Vec<Diagnostic>,
@@ -86,13 +88,7 @@ impl Engine {
         watch: &dyn Observer,
         cancel: &CancelToken,
     ) -> Result<SavedPlan, EngineError> {
-        let mut course = Course {
-            deadline: Instant::now() + job.plan_timeout,
-            selected: None,
-            initialised: false,
-            took: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut course = Course::new(job);
         self.check_version(job).await?;
         job.prepare()?;
         data_dir::prepare(&job.data_dir)
@@ -184,7 +180,7 @@ impl Engine {
         Ok((changes, sha256))
     }
 
-    async fn check_version(&self, job: &Job) -> Result<(), EngineError> {
+    pub(super) async fn check_version(&self, job: &Job) -> Result<(), EngineError> {
         if job.required_version.is_empty() {
             return Ok(());
         }
@@ -252,7 +248,7 @@ impl Engine {
         }
     }
 
-    async fn init(
+    pub(super) async fn init(
         &self,
         job: &Job,
         wanted: Wanted,
@@ -323,9 +319,21 @@ impl Engine {
 }
 
 impl Course {
+    /// Nothing is done yet, and the time of the plan begins.
+    pub(super) fn new(job: &Job) -> Self {
+        Self {
+            deadline: Instant::now() + job.plan_timeout,
+            selected: None,
+            initialised: false,
+            took: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     fn call(&self, job: &Job, step: Step, args: Vec<OsString>) -> Call {
         Call {
             step,
+            program: None,
             args,
             terraform_workspace: self.selected.clone(),
             result: None,
@@ -377,7 +385,7 @@ pub(super) fn lock_timeout(wait: Duration) -> OsString {
 }
 
 /// Which init Terraform asks for, if it does.
-fn wanted(diagnostics: &[Diagnostic]) -> Option<Wanted> {
+pub(super) fn wanted(diagnostics: &[Diagnostic]) -> Option<Wanted> {
     let errors = || diagnostics.iter().filter(|d| d.severity == Severity::Error);
     if errors().any(|error| error.summary.contains(ASKS_FOR_BACKEND)) {
         Some(Wanted::Backend)
@@ -397,7 +405,7 @@ fn warnings(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
 }
 
 /// The error that a step of planning ended with.
-fn failure(job: &Job, finished: &Finished) -> EngineError {
+pub(super) fn failure(job: &Job, finished: &Finished) -> EngineError {
     let evidence = finished.evidence(job);
     if let Some(hit) = finished.limit(job) {
         return EngineError::LimitHit {
@@ -420,9 +428,14 @@ fn failure(job: &Job, finished: &Finished) -> EngineError {
     match finished.step {
         Step::Init => EngineError::InitFailed(Box::new(evidence)),
         Step::Show => EngineError::ShowFailed(Box::new(evidence)),
-        Step::WorkspaceList | Step::Plan | Step::Apply | Step::StatePush => {
-            EngineError::PlanFailed(Box::new(evidence))
-        }
+        Step::WorkspaceList
+        | Step::Plan
+        | Step::Apply
+        | Step::StatePush
+        | Step::Fmt
+        | Step::Validate
+        | Step::Test
+        | Step::Check => EngineError::PlanFailed(Box::new(evidence)),
     }
 }
 

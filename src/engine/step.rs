@@ -37,6 +37,8 @@ const STDERR: &str = "stderr";
 /// What one start of the program is given.
 pub(super) struct Call {
     pub(super) step: Step,
+    /// Another program than Terraform, by its path.
+    pub(super) program: Option<PathBuf>,
     pub(super) args: Vec<OsString>,
     /// Terraform's workspace, once it is known to exist.
     pub(super) terraform_workspace: Option<String>,
@@ -261,8 +263,9 @@ impl Engine {
         let stderr = dir.join(STDERR);
         private(&stdout)?;
         private(&stderr)?;
+        let program = call.program.as_ref().unwrap_or(&self.program);
         let mut argv = job.wrapper.clone();
-        argv.push(self.program.clone().into_os_string());
+        argv.push(program.clone().into_os_string());
         argv.extend(call.args.iter().cloned());
         let mut files = vec![
             (stdout.clone(), Limit::Output),

@@ -1,5 +1,6 @@
 //! Where pull requests live: the narrow trait, and what passes through it.
 
+mod check;
 pub mod github;
 mod plain;
 
@@ -12,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::id::{BranchName, CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
 use crate::redact::Secret;
 
+pub use check::{Annotation, AnnotationLevel, CHECK_TEXT_LIMIT, CheckRun, CheckState, ShowsChecks};
 pub use plain::{Plain, RemoteHeads};
 
 /// What a look at one repository asks for.
@@ -30,8 +32,15 @@ pub struct LookRequest {
 pub struct Look {
     /// The base branch's head; `None` where the branch is not there.
     pub base: Option<CommitSha>,
-    /// Every open proposal, whatever branch it is for.
+    /// Every open proposal, whatever branch it is for. What a merge queue would make of the base
+    /// branch is one too, with the [branch](merge_queue) of the queue as its key.
     pub open: Vec<Proposal>,
+}
+
+/// What the names of the branches begin with that GitHub's merge queue makes for a base branch.
+/// Each holds what that branch would become; its required checks let the queue go on.
+pub fn merge_queue(branch: &BranchName) -> String {
+    format!("gh-readonly-queue/{branch}/")
 }
 
 /// An open proposal as the forge shows it.
@@ -155,6 +164,7 @@ pub struct Remote {
     /// User name and password for https, where there are any.
     pub login: Option<(String, Secret)>,
     /// The refs that hold the heads of proposals, as a refspec's source: `refs/pull/*/head`, or `refs/heads/*`.
+    /// Those of a merge queue are branches in any case.
     pub proposal_refs: String,
 }
 
@@ -261,6 +271,21 @@ pub trait Forge: Send + Sync {
         commit: &CommitSha,
         status: &Status,
     ) -> Result<(), ForgeError>;
+
+    /// Whether it shows check runs. Where it does not, [`Forge::upsert_check`] is not called.
+    fn shows_checks(&self) -> ShowsChecks;
+
+    /// Brings our check run of that name on a commit in line, making it where it is not there.
+    /// Gives its id.
+    ///
+    /// Safe to repeat, also where an earlier call died between the write and our record of it:
+    /// what is there is looked at first, and no annotation is added twice.
+    async fn upsert_check(
+        &self,
+        repo: &RepoName,
+        commit: &CommitSha,
+        check: &CheckRun,
+    ) -> Result<u64, ForgeError>;
 
     /// Makes `reactions` the only ones of ours on a comment.
     async fn react(

@@ -7,8 +7,8 @@ use chrono::DateTime;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::{
-    Fate, Forge, ForgeError, Issue, Look, LookRequest, Origin, Permission, Proposal, Reaction,
-    Remote, Speaks, Status,
+    CheckRun, Fate, Forge, ForgeError, Issue, Look, LookRequest, Origin, Permission, Proposal,
+    Reaction, Remote, ShowsChecks, Speaks, Status,
 };
 use crate::clock::Timestamp;
 use crate::id::{BranchName, CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
@@ -184,6 +184,19 @@ impl Forge for Plain {
         _status: &Status,
     ) -> Result<(), ForgeError> {
         Err(Self::silent("set a status"))
+    }
+
+    fn shows_checks(&self) -> ShowsChecks {
+        ShowsChecks::No
+    }
+
+    async fn upsert_check(
+        &self,
+        _repo: &RepoName,
+        _commit: &CommitSha,
+        _check: &CheckRun,
+    ) -> Result<u64, ForgeError> {
+        Err(Self::silent("show a check run"))
     }
 
     async fn react(

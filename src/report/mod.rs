@@ -298,6 +298,12 @@ impl WorkspaceReport {
         before.into_iter().chain(after)
     }
 
+    /// Whether something is wrong that was checked before the plan, and the plan's status fails with it.
+    pub fn checks_failed(&self) -> bool {
+        let failed = |check: &Check| check.outcome == CheckOutcome::Failed;
+        self.checks.iter().any(failed)
+    }
+
     /// Whether its plan failed, be it by a failed step or half way.
     pub fn plan_failed(&self) -> bool {
         match &self.progress {

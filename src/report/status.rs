@@ -29,17 +29,10 @@ pub enum Light {
 
 /// The status of a proposal's plan. It is good only where every workspace is planned to the end.
 pub fn plan_status(report: &ProposalReport) -> StatusText {
-    let planned =
-        |w: &WorkspaceReport| matches!(&w.progress, Progress::Planned(plan) if !plan.errored);
-    let stopped = |w: &WorkspaceReport| matches!(w.progress, Progress::Cancelled);
-    let light = if report.conflict.is_some()
-        || report
-            .workspaces
-            .iter()
-            .any(|w| w.plan_failed() || stopped(w))
-    {
+    let lights = || report.workspaces.iter().map(light_of);
+    let light = if report.conflict.is_some() || lights().any(|light| light == Light::Bad) {
         Light::Bad
-    } else if report.workspaces.iter().all(planned) {
+    } else if lights().all(|light| light == Light::Good) {
         Light::Good
     } else {
         Light::Pending
@@ -49,6 +42,19 @@ pub fn plan_status(report: &ProposalReport) -> StatusText {
     StatusText {
         light,
         description: shortened(&legible(&text)),
+    }
+}
+
+/// The light of one workspace's plan: good where it is planned to the end and no check of it failed.
+fn light_of(workspace: &WorkspaceReport) -> Light {
+    let stopped = matches!(workspace.progress, Progress::Cancelled);
+    let planned = matches!(&workspace.progress, Progress::Planned(plan) if !plan.errored);
+    if workspace.plan_failed() || stopped || (planned && workspace.checks_failed()) {
+        Light::Bad
+    } else if planned {
+        Light::Good
+    } else {
+        Light::Pending
     }
 }
 

@@ -46,7 +46,8 @@ pub enum Heads<'h> {
     /// All that there are; on a forge that means every pull request that ever was.
     All,
     /// Those for which one of these stands for the `*`: the numbers of the open
-    /// pull requests. A server of the newer protocol is asked for no others.
+    /// pull requests. What begins with `refs/heads/` is the whole name of a branch. A server
+    /// of the newer protocol is asked for no others.
     Only(&'h BTreeSet<String>),
 }
 
@@ -173,7 +174,14 @@ impl Mirror {
         match heads {
             Heads::All => prefixes.push(before.to_owned()),
             Heads::Only(stars) => {
-                prefixes.extend(stars.iter().map(|star| format!("{before}{star}{after}")));
+                prefixes.extend(
+                    stars
+                        .iter()
+                        .map(|star| match star.starts_with("refs/heads/") {
+                            true => star.clone(),
+                            false => format!("{before}{star}{after}"),
+                        }),
+                );
             }
         }
         let listed = peer.list(&prefixes)?;
@@ -189,7 +197,10 @@ impl Mirror {
             .into_iter()
             .filter(|(name, _)| *name != base_ref)
             .filter_map(|(name, id)| {
-                let star = name.strip_prefix(before)?.strip_suffix(after)?;
+                let star = match heads {
+                    Heads::Only(stars) if stars.contains(&name) => &name,
+                    _ => name.strip_prefix(before)?.strip_suffix(after)?,
+                };
                 let is_wanted = match heads {
                     Heads::All => true,
                     Heads::Only(stars) => stars.contains(star),

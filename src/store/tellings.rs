@@ -117,6 +117,29 @@ impl Store {
         Ok(all)
     }
 
+    /// All that shall be shown of a repository whose target begins so.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn tellings_below(
+        &self,
+        repo: &RepoName,
+        beginning: &str,
+    ) -> Result<Vec<Telling>, StoreError> {
+        let connection = self.lock();
+        // No character comes after the last one of Unicode, so that the index finds them.
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM tellings WHERE repo = ?1 AND target >= ?2 AND target < ?2 || char(1114111) ORDER BY target"
+        ))?;
+        let mut rows = statement.query([repo.as_str(), beginning])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(telling(repo, row)?);
+        }
+        Ok(all)
+    }
+
     /// One thing that shall be shown.
     ///
     /// # Errors

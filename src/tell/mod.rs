@@ -3,6 +3,7 @@
 //! What shall be shown follows from the record alone and is written down before it is
 //! shown. Failing to show it loses nothing: it is tried again until it holds.
 
+mod checks;
 mod proposal;
 mod wanted;
 
@@ -19,7 +20,7 @@ pub use wanted::drift_report;
 
 use crate::clock::{Timestamp, now};
 use crate::fleet::{Fleet, Tracked};
-use crate::forge::{Forge, ForgeError, Issue, Reaction, Speaks, Status};
+use crate::forge::{CheckRun, CheckState, Forge, ForgeError, Issue, Reaction, Speaks, Status};
 use crate::id::{CommentId, CommitSha, IssueNumber};
 use crate::report::ReportError;
 use crate::store::{StoreError, Telling};
@@ -72,6 +73,13 @@ pub enum Wanted {
         /// Whether what it tells of still goes on.
         stage: Stage,
     },
+    /// A check run on a commit.
+    Check {
+        /// The commit.
+        commit: CommitSha,
+        /// The check run.
+        check: CheckRun,
+    },
     /// An issue.
     Issue {
         /// Whether it shall be open.
@@ -102,7 +110,8 @@ impl Wanted {
     fn stage(&self) -> Stage {
         match self {
             Self::Comment { stage, .. } | Self::Status { stage, .. } => *stage,
-            Self::Issue { .. } | Self::Reactions { .. } => Stage::Settled,
+            Self::Check { check, .. } if check.state == CheckState::InProgress => Stage::UnderWay,
+            Self::Check { .. } | Self::Issue { .. } | Self::Reactions { .. } => Stage::Settled,
         }
     }
 }
@@ -237,6 +246,9 @@ async fn send(
             .set_status(repo, &commit, &status)
             .await
             .map(|()| None),
+        Wanted::Check { commit, check } => {
+            forge.upsert_check(repo, &commit, &check).await.map(Some)
+        }
         Wanted::Reactions { comment, reactions } => {
             match forge.react(repo, comment, &reactions).await {
                 // The comment was deleted: nobody waits for an answer.

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use super::checks;
 use super::proposal::{self, Standing};
 use super::{Stage, TellError, Wanted};
 use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::forge::{Issue, Reaction, STATUS_DESCRIPTION_LIMIT, Status, StatusState};
+use crate::forge::{
+    Issue, Reaction, STATUS_DESCRIPTION_LIMIT, ShowsChecks, Speaks, Status, StatusState,
+};
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
 use crate::report::{self, DriftReport, HoldReport, Light};
 use crate::run::{Purpose, Run, State};
-use crate::store::{Command, CommandState, ProposalState, RunFilter, StoreError};
+use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 
 /// The status of a proposal's head.
 pub(crate) const PLAN_STATUS: &str = "mainstay/plan";
@@ -88,8 +91,22 @@ fn proposals(
         .and_then(|r| r.base.as_ref())
         .map(CommitSha::as_str);
     let mut gone = 0;
-    for row in fleet.store.proposals(tracked.repo())? {
+    let rows = fleet.store.proposals(tracked.repo())?;
+    let ours = |row: &ProposalRow| {
+        row.state == ProposalState::Open && row.proposal.base_branch == tracked.declaration.branch
+    };
+    // What stands on a head is said for the proposal that has it now.
+    let heads: BTreeSet<CommitSha> = rows
+        .iter()
+        .filter(|row| ours(row))
+        .map(|row| row.proposal.head.clone())
+        .collect();
+    for row in rows {
         if row.state != ProposalState::Open {
+            if is_queued(tracked, &row.proposal.key) {
+                // Its branch is gone, and nobody looks at the commit any more.
+                continue;
+            }
             gone += 1;
             if gone > GONE_KEPT {
                 continue;
@@ -97,8 +114,10 @@ fn proposals(
         }
         let key = row.proposal.key.clone();
         // Between a push and the look at what it comes to, there is nothing true to say.
-        let ours = row.state == ProposalState::Open
-            && row.proposal.base_branch == tracked.declaration.branch;
+        let ours = ours(&row);
+        if !ours && !heads.contains(&row.proposal.head) {
+            end_what_was_pending(fleet, tracked, &row, all)?;
+        }
         if ours
             && proposal_facts(tracked, base, row.clone())
                 .consideration
@@ -118,6 +137,27 @@ fn proposals(
             Standing::Untouched => before.is_some(),
         };
         if !speaks && matches!(standing, Standing::Untouched) {
+            if ours {
+                // A required check waits for its status, whatever a pull request touches.
+                let status = Status {
+                    context: PLAN_STATUS.to_owned(),
+                    state: StatusState::Success,
+                    description: "touches no workspace".to_owned(),
+                };
+                let commit = row.proposal.head.clone();
+                if tracked.forge.shows_checks() == ShowsChecks::Yes {
+                    let over = "no longer touched by this pull request";
+                    checks::ended(fleet, tracked, &commit, over, &[], all)?;
+                }
+                all.push((
+                    plan_target(&commit),
+                    Wanted::Status {
+                        commit,
+                        status,
+                        stage: Stage::Settled,
+                    },
+                ));
+            }
             continue;
         }
         let report = proposal::proposal_report(fleet, tracked, &row, commands)?;
@@ -154,9 +194,12 @@ fn proposals(
                 },
                 description: said.description,
             };
+            if tracked.forge.shows_checks() == ShowsChecks::Yes {
+                checks::of_head(fleet, tracked, &report, all)?;
+            }
             let commit = row.proposal.head.clone();
             all.push((
-                format!("status {commit} {PLAN_STATUS}"),
+                plan_target(&commit),
                 Wanted::Status {
                     commit,
                     status,
@@ -164,6 +207,61 @@ fn proposals(
                 },
             ));
         }
+    }
+    Ok(())
+}
+
+/// The target of the plan's status on a head.
+fn plan_target(commit: &CommitSha) -> String {
+    format!("status {commit} {PLAN_STATUS}")
+}
+
+/// Whether a proposal is an entry of the forge's merge queue.
+fn is_queued(tracked: &Tracked, key: &ProposalKey) -> bool {
+    matches!(key, ProposalKey::Branch(_)) && tracked.forge.speaks() == Speaks::Yes
+}
+
+/// Ends the status and the check runs that were told of a proposal as pending, when it is closed,
+/// merged, or for another branch: nothing more will come.
+fn end_what_was_pending(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    row: &ProposalRow,
+    all: &mut Vec<(String, Wanted)>,
+) -> Result<(), StoreError> {
+    let commit = row.proposal.head.clone();
+    let description = match row.state {
+        ProposalState::Open => format!(
+            "no longer for {}, and not planned",
+            tracked.declaration.branch
+        ),
+        ProposalState::Closed => "closed before it was planned".to_owned(),
+        ProposalState::Merged => "merged before it was planned".to_owned(),
+    };
+    let target = plan_target(&commit);
+    if let Some(telling) = fleet.store.telling(tracked.repo(), &target)?
+        && let Ok(Wanted::Status { status, .. }) = serde_json::from_value(telling.wanted)
+    {
+        let end = Status {
+            state: StatusState::Error,
+            description: short(&description),
+            context: status.context.clone(),
+        };
+        // It stays wanted until it is told.
+        if status.state == StatusState::Pending || status == end {
+            let commit = commit.clone();
+            all.push((
+                target,
+                Wanted::Status {
+                    commit,
+                    status: end,
+                    stage: Stage::Settled,
+                },
+            ));
+        }
+    }
+    if tracked.forge.shows_checks() == ShowsChecks::Yes {
+        checks::ended(fleet, tracked, &commit, &description, &[], all)?;
     }
     Ok(())
 }

@@ -41,6 +41,10 @@ pub(super) fn fetch_missing(
         let names: BTreeSet<String> = ours()
             .map(|p| match &p.key {
                 ProposalKey::Pull(number) => number.to_string(),
+                // Beside pull requests it is a branch of the merge queue.
+                ProposalKey::Branch(branch) if tracked.forge.speaks() == Speaks::Yes => {
+                    format!("refs/heads/{branch}")
+                }
                 ProposalKey::Branch(branch) => branch.to_string(),
             })
             .collect();

@@ -28,14 +28,16 @@ use crate::clock::now;
 use crate::decide::{Next, Review, after_plan};
 use crate::engine::{
     self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
+    Tests,
 };
 use crate::fault::chain;
 use crate::fleet::{Came, Fleet};
+use crate::forge::Origin;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
 use crate::plan;
 use crate::redact::Redactor;
-use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
+use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
 use crate::sandbox::{Level, Sandbox};
 use crate::store::{Begin, RunFilter, StoreError};
 use crate::workspace::Settings;
@@ -109,6 +111,8 @@ struct Ready {
     problems: Vec<ModuleProblem>,
     /// Masks what was injected into the environment: it is secret, whatever Terraform thinks of it.
     secrets: Redactor,
+    /// What was checked before the plan, with what is injected masked.
+    checks: Vec<Check>,
     /// Checkout and temporary files, which live as long as the run.
     folders: [Option<TempDir>; 2],
 }
@@ -258,18 +262,78 @@ impl Worker {
             Purpose::Drift => PlanMode::RefreshOnly,
             Purpose::Propose | Purpose::Merge => PlanMode::Normal,
         };
+        if ready.run.what.purpose == Purpose::Propose
+            && let Some(outcome) = self.check(ready, observer, wishes).await?
+        {
+            return Ok(outcome);
+        }
         let saved = match self
             .engine
             .plan(&ready.job, mode, observer, &wishes.plan)
             .await
         {
             Ok(saved) => saved,
-            Err(error) => return Ok(self.failed(ready, &error, &ready.secrets)),
+            Err(error) => {
+                self.keep_checks(ready, &ready.secrets)?;
+                return Ok(self.failed(ready, &error, &ready.secrets));
+            }
         };
         match self.judge(ready, &saved)? {
             Judged::Apply(leave) => self.apply(ready, saved, observer, wishes, leave).await,
             Judged::Over(outcome) => Ok(outcome),
         }
+    }
+
+    /// Makes the checks before a proposal's plan; gives the outcome where they end the run.
+    async fn check(
+        &self,
+        ready: &mut Ready,
+        observer: &Recorder<'_>,
+        wishes: &Wishes,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let what = &ready.run.what;
+        let row = match &what.proposal {
+            Some(key) => self.fleet.store.proposal(&what.repo, key)?,
+            None => None,
+        };
+        let tests = match row.map(|row| row.proposal.origin) {
+            Some(Origin::Own) => Tests::Run,
+            // What a person let in is the plan of a fork.
+            Some(Origin::Fork) | None => {
+                Tests::Skip("tests may create real things, and those of a fork are not run")
+            }
+        };
+        let mut done = Vec::new();
+        let ended = self
+            .engine
+            .check(
+                &ready.job,
+                &ready.settings.checks,
+                tests,
+                &mut done,
+                observer,
+                &wishes.plan,
+            )
+            .await;
+        ready.checks = done.iter().map(|c| c.redacted(&ready.secrets)).collect();
+        match ended {
+            Ok(()) => Ok(None),
+            Err(error) => {
+                self.keep_checks(ready, &ready.secrets)?;
+                Ok(Some(self.failed(ready, &error, &ready.secrets)))
+            }
+        }
+    }
+
+    /// Records what was checked, with what `redactor` knows as secret masked.
+    fn keep_checks(&self, ready: &Ready, redactor: &Redactor) -> Result<(), StoreError> {
+        if ready.checks.is_empty() {
+            return Ok(());
+        }
+        let checks: Vec<Check> = ready.checks.iter().map(|c| c.redacted(redactor)).collect();
+        self.fleet
+            .store
+            .amend(ready.run.id, |result| result.checks = checks)
     }
 
     /// Reads a plan into the record, and decides what follows.
@@ -286,7 +350,10 @@ impl Worker {
         let failed = |failure| Ok(Judged::Over(Outcome::Failed(Box::new(failure), None)));
         let (plan, redactor) = match read {
             Ok(read) => read,
-            Err(error) => return failed(failure::of_reading(&error)),
+            Err(error) => {
+                self.keep_checks(ready, &ready.secrets)?;
+                return failed(failure::of_reading(&error));
+            }
         };
         let carried = plan::look_into(&saved.file, &self.fleet.key)
             .inspect_err(|error| {
@@ -301,6 +368,7 @@ impl Worker {
             .map(|w| w.redacted(&redactor))
             .chain(ready.problems.iter().map(problem_warning))
             .collect();
+        self.keep_checks(ready, &redactor)?;
         store.amend(id, |result| {
             result.tool = Some(format!(
                 "{} {} {}",

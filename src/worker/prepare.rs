@@ -135,6 +135,7 @@ impl Worker {
             job,
             problems: resolved.problems,
             secrets,
+            checks: Vec::new(),
             run,
             folders: [Some(checkout), Some(tmp_dir)],
         })

@@ -60,7 +60,14 @@ impl Worker {
             let token = match start.step {
                 Step::Apply | Step::StatePush => cancel.clone(),
                 // What only plans is planned again, and need not be waited for.
-                Step::Plan | Step::Init | Step::Show | Step::WorkspaceList => {
+                Step::Plan
+                | Step::Init
+                | Step::Show
+                | Step::WorkspaceList
+                | Step::Fmt
+                | Step::Validate
+                | Step::Test
+                | Step::Check => {
                     let wish = CancelToken::new();
                     wish.cancel();
                     wish

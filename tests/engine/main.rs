@@ -3,6 +3,7 @@
 
 mod applying;
 mod bench;
+mod checking;
 mod escaping;
 mod limits;
 mod planning;

@@ -105,6 +105,7 @@ impl App {
     /// An App with the key pair of this process, that may do what Mainstay needs.
     pub(crate) fn new(id: u64, slug: &str, owner: &str) -> Self {
         let permissions = [
+            ("checks", "write"),
             ("contents", "read"),
             ("issues", "write"),
             ("metadata", "read"),

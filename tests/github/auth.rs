@@ -47,10 +47,12 @@ pub(crate) enum Need {
     /// Issues, comments and reactions, of pull requests too.
     ReadIssues,
     ReadStatuses,
+    ReadChecks,
     /// Comments and reactions, of pull requests too.
     Comment,
     OpenIssue,
     SetStatus,
+    WriteChecks,
     MakeLabel,
 }
 
@@ -63,6 +65,8 @@ impl Need {
             Self::ReadPulls => (&["pull_requests"], "read"),
             Self::ReadIssues => (&["issues", "pull_requests"], "read"),
             Self::ReadStatuses => (&["statuses"], "read"),
+            Self::ReadChecks => (&["checks"], "read"),
+            Self::WriteChecks => (&["checks"], "write"),
             Self::Comment | Self::MakeLabel => (&["issues", "pull_requests"], "write"),
             Self::OpenIssue => (&["issues"], "write"),
             Self::SetStatus => (&["statuses"], "write"),

@@ -143,6 +143,16 @@ pub(crate) enum Effect {
         state: String,
         description: String,
     },
+    CheckRunMade {
+        id: u64,
+        sha: String,
+        name: String,
+    },
+    CheckRunChanged {
+        id: u64,
+        status: String,
+        conclusion: Option<String>,
+    },
     LabelCreated {
         name: String,
     },

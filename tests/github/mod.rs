@@ -406,6 +406,7 @@ fn new_repository(world: &mut World, full_name: &str, fork_of: Option<String>) -
         last_number: 0,
         labels: Vec::new(),
         statuses: Vec::new(),
+        check_runs: Vec::new(),
         created_at: now,
         updated_at: now,
         pushed_at: now,

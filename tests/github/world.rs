@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, SubsecRound, Utc};
+use serde_json::Value;
 
 use super::app::App;
 use super::fault::Fault;
@@ -131,6 +132,26 @@ pub(crate) struct StatusRecord {
     pub(crate) target_url: Option<String>,
     pub(crate) creator: String,
     pub(crate) created_at: Time,
+}
+
+/// A check run.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckRunRecord {
+    pub(crate) id: u64,
+    /// The App that made it.
+    pub(crate) app: u64,
+    pub(crate) sha: String,
+    pub(crate) name: String,
+    pub(crate) external_id: Option<String>,
+    pub(crate) status: String,
+    pub(crate) conclusion: Option<String>,
+    pub(crate) title: Option<String>,
+    pub(crate) summary: Option<String>,
+    pub(crate) text: Option<String>,
+    /// As they were sent, oldest first; no request takes one back.
+    pub(crate) annotations: Vec<Value>,
+    pub(crate) started_at: Time,
+    pub(crate) completed_at: Option<Time>,
 }
 
 /// A reaction to a comment.
@@ -283,6 +304,8 @@ pub(crate) struct Repo {
     pub(crate) labels: Vec<Label>,
     /// Oldest first.
     pub(crate) statuses: Vec<StatusRecord>,
+    /// Oldest first.
+    pub(crate) check_runs: Vec<CheckRunRecord>,
     pub(crate) created_at: Time,
     pub(crate) updated_at: Time,
     pub(crate) pushed_at: Time,

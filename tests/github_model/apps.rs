@@ -9,7 +9,7 @@ use octocrab::models::{AppId, InstallationId};
 use octocrab::{EncodingKey, Octocrab, jsonwebtoken};
 use serde_json::{Value, json};
 
-use crate::bare::{ask_as, house};
+use crate::bare::{TOKEN, ask_as, house};
 use crate::github::GitHub;
 use crate::github::log::{AuthKind, Effect};
 use crate::typed::client;
@@ -93,6 +93,68 @@ async fn an_installation_comments_as_the_apps_bot() {
             .iter()
             .any(|request| request.auth == AuthKind::App(APP))
     );
+}
+
+#[tokio::test]
+async fn an_app_makes_check_runs_and_a_token_makes_none() {
+    let (hub, repo) = house().await;
+    let key = hub.app(APP, "mainstay", "acme");
+    let id = hub.install(APP, &[&repo]);
+    let now = Utc::now().timestamp();
+    let jwt = jwt(&key, &json!({ "iss": APP, "iat": now, "exp": now + 540 }));
+    let minting = format!("{}/app/installations/{id}/access_tokens", hub.api_url());
+    let token = ask_as(&jwt, "POST", &minting, &[], None).unwrap().body["token"].clone();
+    let token = token.as_str().unwrap();
+    let head = repo.head("main").unwrap();
+    let ask = |token: &str, method: &str, path: &str, body: Option<Value>| {
+        let url = format!("{}/repos/acme/infra{path}", hub.api_url());
+        ask_as(token, method, &url, &[], body).unwrap()
+    };
+    let annotation = json!({
+        "path": "a.tf", "start_line": 1, "end_line": 1, "annotation_level": "failure", "message": "no",
+    });
+    let output = |count| json!({ "title": "t", "summary": "s", "annotations": vec![annotation.clone(); count] });
+    let run =
+        json!({ "name": "plan", "head_sha": head, "status": "in_progress", "output": output(0) });
+    let refused = ask(TOKEN, "POST", "/check-runs", Some(run.clone()));
+    assert_eq!(
+        (refused.status, &refused.body["message"]),
+        (403, &json!("You must authenticate via a GitHub App."))
+    );
+    let made = ask(token, "POST", "/check-runs", Some(run));
+    assert_eq!(made.status, 201);
+    let path = format!("/check-runs/{}", made.body["id"]);
+    for wrong in [
+        json!({ "status": "completed" }),
+        json!({ "conclusion": "fine" }),
+        json!({ "output": output(51) }),
+        json!({ "output": { "title": "t", "summary": "x".repeat(65_536) } }),
+    ] {
+        assert_eq!(ask(token, "PATCH", &path, Some(wrong)).status, 422);
+    }
+    for _ in 0..2 {
+        let body = json!({ "conclusion": "failure", "output": output(50) });
+        assert_eq!(ask(token, "PATCH", &path, Some(body)).status, 200);
+    }
+    let seen = repo.check_runs(&head);
+    let [run] = &seen[..] else {
+        panic!("one check run: {seen:?}");
+    };
+    assert_eq!(
+        (run.status.as_str(), run.annotations.len()),
+        ("completed", 100)
+    );
+    let listed = ask(
+        token,
+        "GET",
+        &format!("/commits/{head}/check-runs?check_name=plan"),
+        None,
+    );
+    assert_eq!(listed.body["total_count"], 1);
+    assert_eq!(listed.body["check_runs"][0]["conclusion"], "failure");
+    hub.set_permission(id, "checks", "read");
+    let body = json!({ "conclusion": "success" });
+    assert_eq!(ask(token, "PATCH", &path, Some(body)).status, 403);
 }
 
 #[tokio::test]

@@ -352,6 +352,7 @@ async fn every_field_of_the_schema_has_a_value() {
         defaultBranchRef { id name prefix target { __typename id oid abbreviatedOid ... on Commit { message messageHeadline committedDate } } }
         ref(qualifiedName: \"main\") @include(if: $with) { name }
         missing: ref(qualifiedName: \"nothing\") { name }
+        refs(refPrefix: \"refs/heads/branch-\", first: 5) { edges { cursor node { name } } nodes { name } totalCount pageInfo { endCursor } }
         pullRequest(number: 1) { ...P }
         pullRequests(first: 5, baseRefName: \"main\", headRefName: \"branch-0\") {
           edges { cursor node { number } } nodes { ...P } totalCount

@@ -4,7 +4,7 @@ use crate::scenario::{Scenario, declaration, one_file, root, workspace};
 use crate::stage::{NETWORK, resource, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_ends_the_plans_that_run_and_wait_and_nothing_is_posted() {
+async fn closing_ends_the_plans_that_run_and_wait_and_the_status_that_waits_for_them() {
     let mut s = Scenario::new().await;
     s.set("LOCALFS_HONOUR_STOP", "1");
     s.configure("parallel = 1");
@@ -16,7 +16,7 @@ async fn closing_ends_the_plans_that_run_and_wait_and_nothing_is_posted() {
     ])
     .await;
     let endless = |name| root(&[&resource(name, "\"other\"", "delay_plan_ms = 600000")]);
-    let (pull, _) = s.opens(
+    let (pull, closed) = s.opens(
         "wider",
         &[
             (NETWORK, &endless("subnet")),
@@ -34,6 +34,8 @@ async fn closing_ends_the_plans_that_run_and_wait_and_nothing_is_posted() {
     s.repo.close(pull, "alice");
     s.run_is("propose", "network", "superseded").await;
     s.run_is("propose", "dns", "superseded").await;
+    let said = s.status_is(&closed, "mainstay/plan", "error").await;
+    assert_eq!(said, "closed before it was planned");
     let written = s.written();
     s.settles().await;
     assert_eq!(s.comment(pull), None);

@@ -81,20 +81,20 @@ async fn removing_a_workspace_destroys_nothing_and_the_comment_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_at_all_is_posted_where_no_workspace_is_touched() {
+async fn where_no_workspace_is_touched_a_required_check_is_green_and_nothing_else_is_posted() {
     let mut s = Scenario::with_network().await;
     s.settles().await;
     let written = s.written();
     let (pull, head) = s.opens("docs", &[("README.md", "The network.\n")]);
-    s.logged(&format!("at {} touches no workspace", short(&head)))
-        .await;
+    let said = s.status_is(&head, "mainstay/plan", "success").await;
+    assert_eq!(said, "touches no workspace");
     s.settles().await;
     let merged = s.repo.merge(pull, Method::Merge, "alice").unwrap();
     s.logged(&format!("main of acme/infra moved to {}", short(&merged)))
         .await;
     s.settles().await;
     assert_eq!(s.comment(pull), None);
-    assert_eq!(s.written(), written);
+    assert_eq!(s.written(), written + 1);
     assert_eq!(s.runs().len(), 1);
     s.end().await;
 }

@@ -48,6 +48,7 @@ pub(super) enum Right {
     WriteIssues,
     WriteComments,
     WriteStatuses,
+    WriteChecks,
     /// Nothing but a valid credential.
     Account,
 }
@@ -62,6 +63,7 @@ impl fmt::Display for Right {
             Self::WriteIssues => "the permission `Issues: write`",
             Self::WriteComments => "the permissions `Issues: write` and `Pull requests: write`",
             Self::WriteStatuses => "the permission `Commit statuses: write`",
+            Self::WriteChecks => "the App's permission `Checks: write`",
             Self::Account => "a valid token, or the App's own key",
         })
     }

@@ -56,6 +56,9 @@ const APP_NEEDS: [(&str, Access, &str); 5] = [
     ("statuses", Access::Write, "to set commit statuses"),
 ];
 
+/// What an App may be allowed besides.
+const APP_CHECKS: (&str, Access) = ("checks", Access::Write);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
@@ -212,6 +215,17 @@ impl GitHub {
             Ok(installation) => installation,
             Err(cause) => return vec![failed(&cause)],
         };
+        let (name, access) = APP_CHECKS;
+        let checks = if access.is_given_by(installation.permissions.get(name).map(String::as_str)) {
+            ok(format!(
+                "The App has `checks: write` on {repo}, to show a check run for each workspace."
+            ))
+        } else {
+            warn(format!(
+                "The App lacks `checks: write` on {repo}: statuses are set, and no check run of a workspace is shown; \
+                 add it in the App's settings and accept the change in the installation."
+            ))
+        };
         APP_NEEDS
             .into_iter()
             .map(|(name, access, purpose)| {
@@ -227,6 +241,7 @@ impl GitHub {
                     ))
                 }
             })
+            .chain([checks])
             .collect()
     }
 

@@ -13,16 +13,19 @@ use super::GitHub;
 use super::address::RepoPath;
 use super::call::{Call, Right};
 use super::gate::{self, Resource};
+use super::look::queued;
 use super::refusal::{WireError, copy_of};
 use super::session::Session;
 use crate::clock;
-use crate::forge::{ForgeError, Look, LookRequest, Origin, Proposal};
-use crate::id::{CommitSha, IssueNumber, ProposalKey};
+use crate::forge::{ForgeError, Look, LookRequest, Origin, Proposal, merge_queue};
+use crate::id::{BranchName, CommitSha, IssueNumber, ProposalKey};
 
 /// More repositories in one query take GitHub so long that it gives up on some.
 const REPOSITORIES_A_QUERY: usize = 50;
 /// Open pull requests of one repository in one query.
 const PULLS_A_PAGE: u32 = 50;
+/// Branches of a merge queue in one query: as many as a queue builds at once.
+const QUEUE_LIMIT: u32 = 100;
 /// No repository is followed further than this many pages.
 const MOST_PAGES: usize = 200;
 
@@ -50,6 +53,21 @@ struct RepositoryWire {
     base: Option<RefWire>,
     #[serde(rename = "pullRequests")]
     pulls: PullsWire,
+    /// The branches of the base branch's merge queue.
+    queue: Option<QueueWire>,
+}
+
+#[derive(Deserialize)]
+struct QueueWire {
+    #[serde(default)]
+    nodes: Vec<Option<QueuedWire>>,
+}
+
+#[derive(Deserialize)]
+struct QueuedWire {
+    prefix: String,
+    name: String,
+    target: Option<TargetWire>,
 }
 
 #[derive(Deserialize)]
@@ -353,6 +371,19 @@ impl GitHub {
                 walk.open.extend(pull.into_proposal());
             }
         }
+        // The queue comes with each page, and the first one has it.
+        let queue = wire.queue.filter(|_| walk.pages == 0);
+        for entry in queue.into_iter().flat_map(|queue| queue.nodes).flatten() {
+            let base = &walk.request.branch;
+            let whole = format!("{}{}", entry.prefix, entry.name);
+            // A name may be whole, or begin after the prefix that was asked for.
+            let rest = whole.strip_prefix(&queue_refs(base)).unwrap_or(&entry.name);
+            walk.open.extend(
+                entry
+                    .target
+                    .and_then(|target| queued(base, rest, target.oid)),
+            );
+        }
         walk.pages += 1;
         if !wire.pulls.page_info.has_next_page {
             return Ok(Turned::Last(Look {
@@ -388,6 +419,11 @@ fn alias_name(alias: usize) -> String {
     format!("r{alias}")
 }
 
+/// What the whole names of the branches of a merge queue begin with.
+fn queue_refs(branch: &BranchName) -> String {
+    format!("refs/heads/{}", merge_queue(branch))
+}
+
 /// The repository that an error concerns.
 fn alias_of(error: &GraphError) -> Option<&str> {
     let first = error.path.as_ref()?.first()?.as_str()?;
@@ -405,11 +441,12 @@ fn look_call(batch: &[Walk<'_>]) -> Call {
     for (n, walk) in batch.iter().enumerate() {
         let alias = alias_name(n);
         parameters.push(format!(
-            "$o{n}:String!,$n{n}:String!,$b{n}:String!,$c{n}:String"
+            "$o{n}:String!,$n{n}:String!,$b{n}:String!,$q{n}:String!,$c{n}:String"
         ));
         fields.push(format!(
             "{alias}: repository(owner:$o{n}, name:$n{n}) {{ \
              base: ref(qualifiedName:$b{n}) {{ target {{ oid }} }} \
+             queue: refs(refPrefix:$q{n}, first:{QUEUE_LIMIT}) {{ nodes {{ prefix name target {{ oid }} }} }} \
              pullRequests(states:OPEN, first:$first, after:$c{n}, \
              orderBy:{{field:UPDATED_AT, direction:DESC}}) {{ ...Pulls }} }}"
         ));
@@ -419,6 +456,7 @@ fn look_call(batch: &[Walk<'_>]) -> Call {
             format!("b{n}"),
             json!(format!("refs/heads/{}", walk.request.branch)),
         );
+        variables.insert(format!("q{n}"), json!(queue_refs(&walk.request.branch)));
         variables.insert(format!("c{n}"), json!(walk.after));
     }
     let query = format!(

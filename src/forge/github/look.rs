@@ -16,7 +16,7 @@ use super::graphql::{self, Outcome};
 use super::refusal::WireError;
 use super::session::{Session, SessionKey};
 use crate::clock;
-use crate::forge::{Fate, ForgeError, Look, LookRequest, Origin, Proposal};
+use crate::forge::{Fate, ForgeError, Look, LookRequest, Origin, Proposal, merge_queue};
 use crate::id::{BranchName, CommitSha, IssueNumber, ProposalKey, RepoName};
 
 /// So many repositories are looked at side by side by REST; GitHub allows 100 requests at once.
@@ -64,6 +64,14 @@ struct RepoWire {
     full_name: String,
 }
 
+/// A branch as REST lists it among references.
+#[derive(Deserialize, Clone)]
+struct ReferenceWire {
+    #[serde(rename = "ref")]
+    name: String,
+    object: CommitWire,
+}
+
 #[derive(Deserialize)]
 struct FateWire {
     state: String,
@@ -90,6 +98,23 @@ impl PullWire {
             updated_at: self.updated_at,
         })
     }
+}
+
+/// What a branch of a merge queue would make of the base branch, as a proposal; `rest` is its
+/// name without what all branches of the queue begin with.
+///
+/// Only who may write can put a pull request into the queue, so that it is nobody's fork.
+pub(super) fn queued(base: &BranchName, rest: &str, head: CommitSha) -> Option<Proposal> {
+    Some(Proposal {
+        key: ProposalKey::Branch(format!("{}{rest}", merge_queue(base)).parse().ok()?),
+        title: "Merge queue".to_owned(),
+        author: String::new(),
+        head,
+        base_branch: base.clone(),
+        origin: Origin::Own,
+        // Each entry of the queue is a branch of its own, which does not move.
+        updated_at: DateTime::UNIX_EPOCH,
+    })
 }
 
 /// One request with its place among the caller's.
@@ -191,11 +216,12 @@ impl GitHub {
         // First, since a 404 of it says that the repository is not there, and one of the branch does not.
         let pulls: Vec<PullWire> = self.client.list(session, &call).await?;
         let mut seen = HashSet::new();
-        let open = pulls
+        let mut open: Vec<Proposal> = pulls
             .iter()
             .filter(|pull| seen.insert(pull.number))
             .filter_map(PullWire::to_proposal)
             .collect();
+        open.extend(self.queue_of(session, repo, branch).await?);
         let call = Call::get(
             repo,
             &format!("/branches/{}", percent_encoded(branch.as_str())),
@@ -211,6 +237,39 @@ impl GitHub {
             Err(error) => return Err(error),
         };
         Ok(Look { base, open })
+    }
+
+    /// The entries of the merge queue of a branch.
+    async fn queue_of(
+        &self,
+        session: &Session,
+        repo: &RepoPath,
+        branch: &BranchName,
+    ) -> Result<Vec<Proposal>, ForgeError> {
+        let prefix = merge_queue(branch);
+        let call = Call::get(
+            repo,
+            &format!("/git/matching-refs/heads/{prefix}?per_page=100"),
+            format!("look at the merge queue of {branch} of {repo}"),
+            Right::ReadContents,
+        );
+        let found: Vec<ReferenceWire> = match self.client.list(session, &call).await {
+            // Where nothing was ever pushed there is nothing to match either.
+            Err(ForgeError::NotFound { .. } | ForgeError::Refused { status: 409, .. }) => {
+                Vec::new()
+            }
+            found => found?,
+        };
+        Ok(found
+            .into_iter()
+            .filter_map(|wire| {
+                let rest = wire
+                    .name
+                    .strip_prefix("refs/heads/")?
+                    .strip_prefix(&prefix)?;
+                queued(branch, rest, wire.object.sha)
+            })
+            .collect())
     }
 
     /// What became of a pull request.

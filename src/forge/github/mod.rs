@@ -8,6 +8,7 @@ mod access;
 mod address;
 mod cache;
 mod call;
+mod checks;
 mod client;
 mod comments;
 mod doctor;
@@ -39,8 +40,8 @@ use self::client::Client;
 pub use self::doctor::{Finding, Level};
 use self::session::{Credential, Session, SessionKey, Sessions};
 use super::{
-    Comment, Fate, Forge, ForgeError, Issue, Look, LookRequest, Permission, Reaction, Remote,
-    STATUS_DESCRIPTION_LIMIT, Speaks, Status, StatusState,
+    CheckRun, Comment, Fate, Forge, ForgeError, Issue, Look, LookRequest, Permission, Reaction,
+    Remote, STATUS_DESCRIPTION_LIMIT, ShowsChecks, Speaks, Status, StatusState,
 };
 use crate::clock::Timestamp;
 use crate::id::{CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
@@ -274,6 +275,22 @@ impl Forge for GitHub {
         )
         .about(format!("commit {} of {repo}", commit.short()));
         self.client.done(&session, &call).await
+    }
+
+    fn shows_checks(&self) -> ShowsChecks {
+        match self.sessions.root().credential {
+            Credential::Token(_) => ShowsChecks::No,
+            Credential::App(_) | Credential::Installation { .. } => ShowsChecks::Yes,
+        }
+    }
+
+    async fn upsert_check(
+        &self,
+        repo: &RepoName,
+        commit: &CommitSha,
+        check: &CheckRun,
+    ) -> Result<u64, ForgeError> {
+        self.keep_check_run(repo, commit, check).await
     }
 
     async fn react(

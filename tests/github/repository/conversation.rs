@@ -26,6 +26,18 @@ pub(crate) struct StatusView {
     pub(crate) description: String,
 }
 
+/// A check run as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckRunView {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) conclusion: Option<String>,
+    pub(crate) title: String,
+    pub(crate) text: String,
+    pub(crate) annotations: Vec<serde_json::Value>,
+}
+
 /// An issue or a pull request as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IssueView {
@@ -97,6 +109,24 @@ impl Repository {
     /// Deletes a comment, whoever wrote it.
     pub(crate) fn delete_comment(&self, id: u64, by: &str) {
         self.change(|world, key| remove_comment(world, key, id, by));
+    }
+
+    /// The check runs of a commit, oldest first.
+    pub(crate) fn check_runs(&self, sha: &str) -> Vec<CheckRunView> {
+        let world = self.world();
+        let runs = &world.repo(&self.key).check_runs;
+        runs.iter()
+            .filter(|run| run.sha == sha)
+            .map(|run| CheckRunView {
+                id: run.id,
+                name: run.name.clone(),
+                status: run.status.clone(),
+                conclusion: run.conclusion.clone(),
+                title: run.title.clone().unwrap_or_default(),
+                text: run.text.clone().unwrap_or_default(),
+                annotations: run.annotations.clone(),
+            })
+            .collect()
     }
 
     /// The comments on an issue or a pull request, oldest first.

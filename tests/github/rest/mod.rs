@@ -1,6 +1,7 @@
 //! The REST endpoints.
 
 mod apps;
+mod checks;
 mod comments;
 mod commits;
 mod issues;
@@ -177,6 +178,9 @@ fn below_repo(world: &mut World, call: &Call, key: &str, rest: &[&str]) -> Answe
         ("GET", ["branches", branch @ ..]) if !branch.is_empty() => {
             repos::branch(world, call, key, &branch.join("/"))
         }
+        ("GET", ["git", "matching-refs", name @ ..]) if !name.is_empty() => {
+            repos::matching(world, call, key, &name.join("/"))
+        }
         ("GET", ["git", "ref", name @ ..]) if !name.is_empty() => {
             repos::reference(world, call, key, &name.join("/"))
         }
@@ -193,9 +197,14 @@ fn below_repo(world: &mut World, call: &Call, key: &str, rest: &[&str]) -> Answe
         ("GET", ["commits", name @ .., "statuses"]) if !name.is_empty() => {
             commits::statuses(world, call, key, &name.join("/"))
         }
+        ("GET", ["commits", name @ .., "check-runs"]) if !name.is_empty() => {
+            checks::list(world, call, key, &name.join("/"))
+        }
         ("GET", ["commits", name @ ..]) if !name.is_empty() => {
             commits::commit(world, call, key, &name.join("/"))
         }
+        ("POST", ["check-runs"]) => checks::create(world, call, key),
+        ("PATCH", ["check-runs", id]) => checks::edit(world, call, key, id),
         ("POST", ["statuses", sha]) => commits::set_status(world, call, key, sha),
         ("GET", ["pulls"]) => pulls::list(world, call, key),
         ("GET", ["pulls", number]) => pulls::get(world, call, key, number),

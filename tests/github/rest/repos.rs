@@ -90,6 +90,30 @@ pub(super) fn reference(world: &World, call: &Call, key: &str, name: &str) -> An
     })))
 }
 
+/// The references whose names begin so; an empty list where there are none.
+pub(super) fn matching(world: &World, call: &Call, key: &str, name: &str) -> Answer {
+    let repo = check(world, call, key, Need::ReadContents)?;
+    if repo.heads.is_empty() {
+        return Err(Reply::error(409, "Git Repository is empty."));
+    }
+    let base = call.view(world).repo_url(repo);
+    let branches = name.strip_prefix("heads/").unwrap_or_default();
+    let items = repo
+        .heads
+        .iter()
+        .filter(|(branch, _)| branch.starts_with(branches))
+        .map(|(branch, sha)| {
+            json!({
+                "ref": format!("refs/heads/{branch}"),
+                "node_id": format!("REF_{}_{branch}", node_id("R", repo.id)),
+                "url": format!("{base}/git/refs/heads/{branch}"),
+                "object": { "type": "commit", "sha": sha, "url": format!("{base}/git/commits/{sha}") },
+            })
+        })
+        .collect();
+    Ok(call.page(repo, &format!("git/matching-refs/{name}"), items))
+}
+
 pub(super) fn permission(world: &World, call: &Call, key: &str, login: &str) -> Answer {
     let repo = check(world, call, key, Need::Metadata)?;
     let pushes = match call.caller.login() {

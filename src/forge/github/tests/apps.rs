@@ -30,7 +30,7 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn app(stand: &Stand) -> GitHub {
+pub(super) fn app(stand: &Stand) -> GitHub {
     let auth = Auth::App {
         id: 42,
         private_key_pem: Secret::new(KEY.clone()),
@@ -43,20 +43,20 @@ fn app(stand: &Stand) -> GitHub {
 }
 
 /// Two installations: `acme` has 1, `umbra` has 2. Tokens are numbered as they are minted.
-struct Tokens {
+pub(super) struct Tokens {
     minted: u32,
     good_for: TimeDelta,
 }
 
 impl Tokens {
-    fn good_for(good_for: TimeDelta) -> Self {
+    pub(super) fn good_for(good_for: TimeDelta) -> Self {
         Self {
             minted: 0,
             good_for,
         }
     }
 
-    fn answer(&mut self, heard: &Heard) -> Option<Reply> {
+    pub(super) fn answer(&mut self, heard: &Heard) -> Option<Reply> {
         let sent = heard.header("authorization").unwrap();
         let as_app = || assert!(sent.starts_with("Bearer eyJ"), "{sent} for {}", heard.path);
         Some(match (heard.method.as_str(), heard.path.as_str()) {

@@ -194,6 +194,34 @@ async fn every_page_of_pull_requests_is_read() {
 }
 
 #[tokio::test]
+async fn the_entries_of_the_merge_queue_are_proposals_however_their_names_are_given() {
+    let stand = Stand::with(|heard| {
+        assert_eq!(
+            heard.body["variables"]["q0"],
+            "refs/heads/gh-readonly-queue/main/"
+        );
+        let mut repo = graph_repo(vec![graph_pull(1)], None);
+        repo["queue"] = json!({"nodes": [
+            {"prefix": "refs/heads/", "name": "gh-readonly-queue/main/pr-1-a", "target": {"oid": HEAD}},
+            {"prefix": "refs/heads/gh-readonly-queue/main/", "name": "pr-2-b", "target": {"oid": BASE}},
+        ]});
+        Reply::json(200, json!({"data": {"r0": repo}}))
+    })
+    .await;
+    let looks = github(&stand).look(&[look_at("acme/infra")]).await;
+    let look = looks[0].as_ref().unwrap();
+    assert_eq!(
+        numbers(look),
+        [
+            "#1",
+            "branch gh-readonly-queue/main/pr-1-a",
+            "branch gh-readonly-queue/main/pr-2-b"
+        ]
+    );
+    assert!(look.open.iter().all(|p| p.base_branch.as_str() == "main"));
+}
+
+#[tokio::test]
 async fn odd_pull_requests_do_not_break_a_look() {
     let stand = Stand::with(|_| {
         let mut ghost = graph_pull(1);
@@ -238,6 +266,10 @@ fn rest_only(heard: &Heard) -> Reply {
             "\"p2\"",
             json!([rest_pull(3, json!({"full_name": "eve/infra"}))]),
         ),
+        "/repos/acme/infra/git/matching-refs/heads/gh-readonly-queue/main/?per_page=100" => (
+            "\"q1\"",
+            json!([{"ref": "refs/heads/gh-readonly-queue/main/pr-2-b", "object": {"sha": HEAD}}]),
+        ),
         _ => return not_found(),
     };
     if heard.header("if-none-match") == Some(etag) {
@@ -259,13 +291,19 @@ async fn where_graphql_is_refused_rest_looks_and_nothing_new_costs_nothing() {
     let request = [look_at("acme/infra")];
     let first = github.look(&request).await.remove(0).unwrap();
     assert_eq!(first.base.as_ref().unwrap().as_str(), BASE);
-    assert_eq!(numbers(&first), ["#1", "#2", "#3"]);
+    assert_eq!(
+        numbers(&first),
+        ["#1", "#2", "#3", "branch gh-readonly-queue/main/pr-2-b"]
+    );
     let origins: Vec<_> = first.open.iter().map(|proposal| proposal.origin).collect();
-    assert_eq!(origins, [Origin::Own, Origin::Fork, Origin::Fork]);
+    assert_eq!(
+        origins,
+        [Origin::Own, Origin::Fork, Origin::Fork, Origin::Own]
+    );
     let counts = github.requests();
     assert_eq!(
         (counts.graphql, counts.rest, counts.rest_not_modified),
-        (1, 3, 0)
+        (1, 4, 0)
     );
 
     let second = github.look(&request).await.remove(0).unwrap();
@@ -273,7 +311,7 @@ async fn where_graphql_is_refused_rest_looks_and_nothing_new_costs_nothing() {
     let counts = github.requests();
     assert_eq!(
         (counts.graphql, counts.rest, counts.rest_not_modified),
-        (1, 3, 3)
+        (1, 4, 4)
     );
     assert!(
         stand
@@ -326,7 +364,7 @@ async fn a_token_that_sees_nothing_by_graphql_looks_by_rest() {
         .await
         .remove(0)
         .unwrap();
-    assert_eq!(look.open.len(), 3);
+    assert_eq!(look.open.len(), 4);
 }
 
 #[tokio::test]
@@ -357,7 +395,7 @@ async fn a_repository_without_the_branch_has_no_base() {
         .await
         .remove(0)
         .unwrap();
-    assert_eq!((look.base.as_ref(), look.open.len()), (None, 3));
+    assert_eq!((look.base.as_ref(), look.open.len()), (None, 4));
 }
 
 #[tokio::test]
@@ -415,7 +453,7 @@ async fn a_body_cut_off_is_transient_and_is_not_kept() {
         assert!(matches!(error, ForgeError::Transient { .. }), "{error:?}");
     }
     let look = github.look(&request).await.remove(0).unwrap();
-    assert_eq!(look.open.len(), 3);
+    assert_eq!(look.open.len(), 4);
     let asked: Vec<_> = stand
         .heard()
         .into_iter()
@@ -536,6 +574,9 @@ async fn an_enterprise_server_has_its_apis_side_by_side() {
             )
         }
         "/api/v3/repositories/1/pulls?page=2" => Reply::json(200, json!([rest_pull(2, own())])),
+        "/api/v3/repos/acme/infra/git/matching-refs/heads/gh-readonly-queue/main/?per_page=100" => {
+            Reply::json(200, json!([]))
+        }
         path => panic!("{path}"),
     })
     .await;

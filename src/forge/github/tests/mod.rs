@@ -1,6 +1,7 @@
 //! GitHub as a scripted server plays it, one rule at a time.
 
 mod apps;
+mod checking;
 mod commenting;
 mod issuing;
 mod limits;

@@ -43,6 +43,7 @@ impl<'a> Execution<'a> {
                     path,
                 )
             }
+            "refs" => self.branches(repo, field, path),
             "pullRequest" => {
                 if self.denies_pulls(repo) {
                     return self.forbidden(field, path);
@@ -110,6 +111,23 @@ impl<'a> Execution<'a> {
             return Value::Null;
         }
         self.below(Node::Ref(repo, branch), "Ref", field, path)
+    }
+
+    /// The branches whose whole names begin so, by name.
+    fn branches(&mut self, repo: &Repo, field: &'a FieldNode, path: &[String]) -> Value {
+        if self.call.caller.check(repo, Need::ReadContents).is_err() {
+            return self.forbidden(field, path);
+        }
+        let prefix = self.argument(field, "refPrefix");
+        let below = prefix.as_str().and_then(|p| p.strip_prefix("refs/heads/"));
+        let found: Vec<&String> = repo
+            .heads
+            .keys()
+            .filter(|branch| below.is_some_and(|below| branch.starts_with(below)))
+            .collect();
+        let cursors = (1..).take(found.len()).map(|at| cursor((0, at))).collect();
+        let nodes = found.into_iter().map(|b| Node::Ref(repo, b)).collect();
+        self.connection("Ref", nodes, cursors, field, path)
     }
 
     pub(super) fn reference(

@@ -293,6 +293,25 @@ pub struct RunResult {
     pub ended_by: Option<String>,
     /// How it shall end, while its worker has not ended it yet.
     pub stop: Option<Event>,
+    /// The state just before the apply, where Mainstay keeps it.
+    pub state_before: Option<StateMark>,
+    /// The state after the apply, where Mainstay keeps it.
+    pub state_after: Option<StateMark>,
+}
+
+/// Which state it was: Terraform counts each state up from the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateMark {
+    /// The line of states that it belongs to.
+    pub lineage: String,
+    /// Its number in that line.
+    pub serial: u64,
+}
+
+impl fmt::Display for StateMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.serial, self.lineage)
+    }
 }
 
 /// Something that was checked before the plan. Secrets are masked already.

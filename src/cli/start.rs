@@ -1,9 +1,13 @@
 //! The commands that run the daemon.
 
+use anyhow::bail;
+
 use super::{ConfigArgument, Exit, shown};
 use crate::config::LogFormat;
 use crate::engine::CancelToken;
-use crate::serve::{Daemon, Forges, check_sandbox, find_engine, open_fleet, own_environment};
+use crate::serve::{
+    Daemon, Ended, Forges, check_sandbox, find_engine, open_fleet, own_environment,
+};
 use crate::{demo, web};
 
 /// What the log shows where `RUST_LOG` says nothing. Octocrab logs each 5xx as an error; we say it ourselves.
@@ -21,13 +25,21 @@ pub(super) fn serve(argument: &ConfigArgument) -> anyhow::Result<Exit> {
         let engine = find_engine(&config)?;
         let forges = Forges::new(&config, &declarations)?;
         let fleet = open_fleet(config, declarations, &forges)?;
-        let daemon = Daemon::new(fleet, engine, own_environment()).await?;
+        let Some(daemon) = Daemon::new(fleet, engine, own_environment(), &end).await? else {
+            return Ok(Exit::Nothing);
+        };
         let listener = web::listen(daemon.fleet(), &end).await?;
-        daemon.run(end).await;
+        let ended = daemon.run(end).await;
         if let Some(listener) = listener {
             listener.abort();
         }
-        Ok(Exit::Nothing)
+        match ended {
+            Ended::InOrder => Ok(Exit::Nothing),
+            Ended::TakenOver => bail!(
+                "another `mainstay serve` took over, since this one did nothing for too long; start it again to have it \
+                 wait for its turn"
+            ),
+        }
     })
 }
 

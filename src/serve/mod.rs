@@ -2,6 +2,7 @@
 
 mod lock;
 mod scheduler;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -13,9 +14,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-pub use lock::{DataDirLock, LockError};
+pub use lock::LockError;
+pub use turn::{DaemonSeen, Renewer, keep_leases};
 
 use self::scheduler::Scheduler;
+use self::turn::Turn;
 use crate::clock::now;
 use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
@@ -54,8 +57,8 @@ pub enum StartError {
     /// Terraform is not there.
     #[error("Terraform cannot be used")]
     Engine(#[from] EngineError),
-    /// Another daemon has the data folder.
-    #[error("the data folder is taken")]
+    /// The data folder cannot be locked.
+    #[error("the data folder cannot be used")]
     Lock(#[from] LockError),
     /// The credentials for GitHub cannot be read.
     #[error("the credentials for GitHub cannot be read")]
@@ -261,11 +264,21 @@ pub struct Daemon {
     engine: Arc<Engine>,
     environment: Vec<(String, String)>,
     /// Held for as long as the daemon lives.
-    _lock: DataDirLock,
+    turn: Turn,
+}
+
+/// How a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was asked to.
+    InOrder,
+    /// At once, since another daemon took over: it has done nothing for too long.
+    TakenOver,
 }
 
 impl Daemon {
-    /// Puts the daemon together; nothing runs yet.
+    /// Puts the daemon together; nothing runs yet. While another daemon works with the record, it
+    /// waits for that one's end; `None` where `end` comes first.
     ///
     /// # Errors
     ///
@@ -274,8 +287,11 @@ impl Daemon {
         fleet: Arc<Fleet>,
         engine: Arc<Engine>,
         environment: Vec<(String, String)>,
-    ) -> Result<Self, StartError> {
-        let lock = DataDirLock::take(&fleet.config.data_dir)?;
+        end: &CancelToken,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(turn) = Turn::wait(&fleet.store, &fleet.config.data_dir, end).await? else {
+            return Ok(None);
+        };
         for tracked in fleet.repositories.values() {
             // Only who has the folder may say which branch is kept.
             fleet
@@ -284,12 +300,12 @@ impl Daemon {
         }
         let version = engine.version().await?;
         info!(engine = %version, repositories = fleet.repositories.len(), data_dir = %fleet.config.data_dir.display(), "Mainstay {} starts with {version}", env!("CARGO_PKG_VERSION"));
-        Ok(Self {
+        Ok(Some(Self {
             fleet,
             engine,
             environment,
-            _lock: lock,
-        })
+            turn,
+        }))
     }
 
     /// The repositories that are kept, and their record.
@@ -298,8 +314,9 @@ impl Daemon {
     }
 
     /// Runs until `end` is cancelled, then ends in order: no new work, plans are dropped, applies
-    /// get a grace and are then left to the next daemon, which takes them over.
-    pub async fn run(self, end: CancelToken) {
+    /// get a grace and are then left to the next daemon, which takes them over. Where another daemon
+    /// took over meanwhile, it ends at once.
+    pub async fn run(self, end: CancelToken) -> Ended {
         let worker = Arc::new(Worker::new(
             Arc::clone(&self.fleet),
             Arc::clone(&self.engine),
@@ -314,7 +331,8 @@ impl Daemon {
         let (ended, mut endings) = mpsc::unbounded_channel();
         let mut scheduler = Scheduler::new(Arc::clone(&self.fleet), worker, ended);
         let mut told = None;
-        while !end.is_cancelled() {
+        let lost = self.turn.lost.clone();
+        while !end.is_cancelled() && !lost.is_cancelled() {
             // Read before the look: what is written meanwhile is looked at once more.
             let version = self.fleet.store.version().ok();
             let next = match scheduler.tick() {
@@ -335,6 +353,7 @@ impl Daemon {
             loop {
                 tokio::select! {
                     () = end.cancelled() => break,
+                    () = lost.cancelled() => break,
                     () = wake.notified() => break,
                     Some(_) = endings.recv() => break,
                     () = tokio::time::sleep(RECORD_LOOK) => {
@@ -348,6 +367,11 @@ impl Daemon {
             }
         }
         watcher.abort();
+        if lost.is_cancelled() {
+            // Everything is the other one's, and nothing that is done here is recorded any more.
+            tellers.values().for_each(|teller| teller.task.abort());
+            return Ended::TakenOver;
+        }
         self.wind_down(&mut scheduler, &mut endings).await;
         // What is known by now is told; what cannot be is told by the next daemon.
         last_call.cancel();
@@ -360,7 +384,9 @@ impl Daemon {
                 warn!(repo = %repo, "{repo} could not be told of everything before the end");
             }
         }
+        self.turn.release();
         info!("Mainstay has ended");
+        Ended::InOrder
     }
 
     async fn wind_down(
@@ -456,7 +482,7 @@ fn sweep_checkouts(fleet: &Fleet, places: &Places) {
     };
     let kept: Vec<String> = active
         .iter()
-        .map(|(run, _)| format!("run-{}-", run.id))
+        .map(|run| format!("run-{}-", run.id))
         .collect();
     let Ok(entries) = std::fs::read_dir(places.checkouts()) else {
         return;

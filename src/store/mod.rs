@@ -1,23 +1,40 @@
 //! The record: one SQLite file in `data_dir`, written before and after everything that matters.
 
+mod audit;
 mod commands;
+mod leases;
+mod proposals;
 mod repositories;
+mod run_rows;
 mod runs;
+mod steps;
 mod tellings;
+mod workspaces;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
+pub use audit::HEAD_FILE;
 pub use commands::{Command, CommandState, NewCommand};
-pub use repositories::{BaseMove, ProposalRow, ProposalState, Repository, WorkspaceRow};
-pub use runs::{Begin, RunFilter, RunUpdate, StepRow};
+pub use leases::{DaemonLease, LEASE, Renewal, TakeOver};
+pub use proposals::{ProposalRow, ProposalState};
+pub use repositories::{BaseMove, Repository};
+pub use run_rows::{OpenRun, RunFilter};
+pub use runs::{Begin, RunUpdate};
+pub use steps::StepRow;
 pub use tellings::Telling;
+pub use workspaces::WorkspaceRow;
 
+use self::leases::Fences;
+use crate::audit::Head;
+use crate::clock::{Timestamp, now};
 use crate::run::IllegalEvent;
 
 /// The name of the file in `data_dir`.
@@ -73,6 +90,39 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The disk is full.
+    #[error(
+        "the database {file} cannot be written, since the disk is full. What was recorded stays, and what runs is \
+         recorded as soon as there is room: make some on that disk"
+    )]
+    Full {
+        /// The file.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The file, its folder or its disk cannot be written.
+    #[error(
+        "the database {file} cannot be written: the file, its folder or the disk is read-only for this user. What was \
+         recorded stays: give the user of the daemon the right to write there, or mount the disk for writing"
+    )]
+    ReadOnly {
+        /// The file.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// Another process took the run, or the whole record, over.
+    #[error(
+        "another process took over {}: nothing more is recorded by this one",
+        run.map_or_else(|| "this record".to_owned(), |run| format!("run {run}"))
+    )]
+    LeaseLost {
+        /// The run's number.
+        run: Option<i64>,
+    },
     /// SQLite refused.
     #[error("the database {file} cannot {action}")]
     Sqlite {
@@ -113,12 +163,64 @@ pub enum StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(source: rusqlite::Error) -> Self {
-        Self::Sqlite {
-            file: PathBuf::from(FILE_NAME),
-            action: "be read or written",
-            source,
+        Self::of(source, Path::new(FILE_NAME), "be read or written")
+    }
+}
+
+impl StoreError {
+    /// What SQLite says, with what a person can do about it.
+    fn of(source: rusqlite::Error, file: &Path, action: &'static str) -> Self {
+        let file = file.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Corrupt {
+                file,
+                finding: source.to_string(),
+            },
+            Some(ErrorCode::DiskFull) => Self::Full { file, source },
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::ReadOnly { file, source }
+            }
+            _ => Self::Sqlite {
+                file,
+                action,
+                source,
+            },
         }
     }
+
+    /// The same with the whole path of the file.
+    fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Corrupt { finding, .. } => Self::Corrupt {
+                file: path.to_owned(),
+                finding,
+            },
+            Self::Full { source, .. }
+            | Self::ReadOnly { source, .. }
+            | Self::Sqlite { source, .. } => Self::of(source, path, "be read or written"),
+            other => other,
+        }
+    }
+
+    /// Whether it is the disk or the file that fails, so that a person must see to it.
+    fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::ReadOnly { .. } | Self::Corrupt { .. } => true,
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Why nothing can be recorded at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What fails, and what to do.
+    pub text: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// How far the record has come; equal as long as nothing was written.
@@ -132,6 +234,14 @@ pub struct Version {
 pub struct Store {
     connection: Mutex<Connection>,
     file: PathBuf,
+    /// How far the audit log had come when that was noted last beside the file.
+    noted: Mutex<Head>,
+    /// What this process holds.
+    fences: Mutex<Fences>,
+    /// Why the last write failed, where it was the disk.
+    trouble: Mutex<Option<Trouble>>,
+    /// Changes of ours that nothing follows from.
+    quiet: AtomicU64,
 }
 
 impl Store {
@@ -145,12 +255,14 @@ impl Store {
             folder: data_dir.to_owned(),
             source,
         })?;
-        Self::open_with(
+        let store = Self::open_with(
             data_dir.join(FILE_NAME),
             OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
+        )?;
+        store.audit_reconcile(now())?;
+        Ok(store)
     }
 
     /// Opens the record in `data_dir` where there is one.
@@ -172,19 +284,7 @@ impl Store {
     fn open_with(file: PathBuf, flags: OpenFlags) -> Result<Self, StoreError> {
         let failed = |action: &'static str| {
             let file = file.clone();
-            move |source: rusqlite::Error| match source.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                    StoreError::Corrupt {
-                        file,
-                        finding: source.to_string(),
-                    }
-                }
-                _ => StoreError::Sqlite {
-                    file,
-                    action,
-                    source,
-                },
-            }
+            move |source: rusqlite::Error| StoreError::of(source, &file, action)
         };
         let mut connection =
             Connection::open_with_flags(&file, flags).map_err(failed("be opened"))?;
@@ -204,9 +304,14 @@ impl Store {
             return Err(StoreError::Corrupt { file, finding });
         }
         migrate(&mut connection, &file)?;
+        let noted = audit::head(&connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
             file,
+            noted: Mutex::new(noted),
+            fences: Mutex::default(),
+            trouble: Mutex::default(),
+            quiet: AtomicU64::default(),
         })
     }
 
@@ -224,8 +329,32 @@ impl Store {
         let connection = self.lock();
         Ok(Version {
             others: connection.query_row("PRAGMA data_version", [], |row| row.get(0))?,
-            ours: connection.total_changes(),
+            ours: connection
+                .total_changes()
+                .saturating_sub(self.quiet.load(Ordering::Relaxed)),
         })
+    }
+
+    /// Why nothing can be recorded at present, where the last write failed for the disk's sake.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How many rows this process changed so far.
+    fn changes(&self) -> u64 {
+        self.lock().total_changes()
+    }
+
+    /// Leaves changes out of the [`Version`].
+    fn keep_quiet(&self, changes: u64) {
+        self.quiet.fetch_add(changes, Ordering::Relaxed);
+    }
+
+    fn fences(&self) -> MutexGuard<'_, Fences> {
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -240,10 +369,43 @@ impl Store {
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let done = self
+            .transact(work)
+            .map_err(|error| error.in_file(&self.file));
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &done {
+            Err(error) if error.is_of_the_disk() => {
+                let since = trouble.as_ref().map_or_else(now, |before| before.since);
+                *trouble = Some(Trouble {
+                    text: crate::fault::chain(error),
+                    since,
+                });
+            }
+            Ok(_) => *trouble = None,
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn transact<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
+        let head = audit::head(&transaction)?;
         transaction.commit()?;
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted != head {
+            // It stays behind where this fails, and the next write tries it again.
+            match audit::write_head(&self.file, &head) {
+                Ok(()) => *noted = head,
+                Err(error) => {
+                    warn!("The head of the audit log could not be noted beside it: {error}");
+                }
+            }
+        }
         Ok(value)
     }
 }

@@ -2,13 +2,14 @@
 //! implemented as agreed; and the changes that nobody authorised, found as drift.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
 use super::{Record, What};
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::run::{CheckOutcome, Purpose, State, StateMark, Trigger};
+use crate::run::{CheckOutcome, Purpose, Reviewed, State, StateMark, Trigger};
 
 /// On what ground a change was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,11 +45,29 @@ pub enum Basis {
 pub enum Implemented {
     /// It is the plan that a person agreed to.
     AsApproved,
-    /// It is the plan that the proposal showed.
+    /// Changes, configuration and files are those that the proposal showed.
     AsReviewed,
-    /// No proposal showed this very plan, and nobody agreed to it: the rules of the workspace let
-    /// it through.
-    NotShownBefore,
+    /// The changes are those that the proposal showed, by other code.
+    SameChanges,
+    /// Each change was shown, and no proposal showed them all.
+    InParts,
+    /// It differs from what was shown, and the rules of the workspace let it through.
+    Differs,
+    /// No proposal showed it, and the rules of the workspace let it through.
+    NotShown,
+}
+
+impl fmt::Display for Implemented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AsApproved => "as approved",
+            Self::AsReviewed => "as reviewed",
+            Self::SameChanges => "the same changes by other code",
+            Self::InParts => "each change reviewed, not together",
+            Self::Differs => "differs from the review",
+            Self::NotShown => "not shown before",
+        })
+    }
 }
 
 /// What an auditor reads: a change that was applied, or one that nobody authorised.
@@ -185,12 +204,13 @@ fn change(of_run: &[&Record], all: &[Record]) -> Option<Entry> {
         },
         (None, _, None) => Basis::Push,
     };
-    let implemented = if approval.is_some() {
-        Implemented::AsApproved
-    } else if planned_by.is_empty() {
-        Implemented::NotShownBefore
-    } else {
-        Implemented::AsReviewed
+    let implemented = match (approval, &started.reviewed) {
+        (Some(_), _) => Implemented::AsApproved,
+        (None, Some(Reviewed::Exactly)) => Implemented::AsReviewed,
+        (None, Some(Reviewed::SameChanges)) => Implemented::SameChanges,
+        (None, Some(Reviewed::InParts)) => Implemented::InParts,
+        (None, Some(Reviewed::Differs { .. })) => Implemented::Differs,
+        (None, Some(Reviewed::Nobody) | None) => Implemented::NotShown,
     };
     let mut emergency = Vec::new();
     if authorised == Basis::Push {
@@ -312,12 +332,7 @@ pub fn csv_line(entry: &Entry) -> String {
                     .collect(),
             ),
             policies.clone().map_or_else(|| "none".to_owned(), list),
-            match implemented {
-                Implemented::AsApproved => "as approved",
-                Implemented::AsReviewed => "as reviewed",
-                Implemented::NotShownBefore => "not shown before",
-            }
-            .to_owned(),
+            implemented.to_string(),
             list(emergency.clone()),
             plan.clone(),
             outcome.clone(),
@@ -421,6 +436,7 @@ mod tests {
         for record in &mut records {
             record.proposal.clone_from(&pull);
         }
+        records[1].reviewed = Some(Reviewed::Exactly);
         records
     }
 
@@ -434,11 +450,25 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_was_shown_only_afterwards_was_not_reviewed() {
+    fn the_runs_that_planned_it_are_those_before_the_apply() {
+        let planned_by = |records: &[Record]| match &change_log(records)[0] {
+            Entry::Change { planned_by, .. } => planned_by.clone(),
+            Entry::Drift { .. } => panic!("a change"),
+        };
         let mut records = merge();
+        assert_eq!(planned_by(&records), [RunId(1)]);
         records[0].number = 4;
         records.rotate_left(1);
-        assert_eq!(only(&records).1, Implemented::NotShownBefore);
+        assert_eq!(planned_by(&records), []);
+    }
+
+    #[test]
+    fn a_change_that_nobody_was_shown_is_said_to_be_one() {
+        let mut records = merge();
+        records[1].reviewed = Some(Reviewed::Nobody);
+        assert_eq!(only(&records).1, Implemented::NotShown);
+        records[1].reviewed = None;
+        assert_eq!(only(&records).1, Implemented::NotShown);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::id::{CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::Counts;
 use crate::policy::Verdict;
 use crate::run::{
-    AppliedParts, Approval, CheckOutcome, Event, NewRun, Purpose, RunResult, State, StateMark,
-    Trigger,
+    AppliedParts, Approval, CheckOutcome, Event, NewRun, Purpose, Reviewed, RunResult, State,
+    StateMark, Trigger,
 };
 
 /// What was done or seen.
@@ -167,6 +167,9 @@ pub struct Record {
     /// The plan that a person agreed to, and who.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+    /// How the plan of a merge compares with what reviewers saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<Reviewed>,
     /// Addresses of the resources that differ from the state, found by a look for drift.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drifted: Vec<String>,
@@ -205,6 +208,7 @@ impl Record {
             checks: Vec::new(),
             verdict: None,
             approval: None,
+            reviewed: None,
             drifted: Vec::new(),
             parts: None,
             state_before: None,
@@ -271,6 +275,7 @@ impl Record {
             .collect();
         record.verdict = result.verdict.clone();
         record.approval = result.approval.clone();
+        record.reviewed = result.reviewed.clone();
         record.parts = result.applied.clone();
         record.state_before = result.state_before.clone();
         record.state_after = result.state_after.clone();

@@ -19,6 +19,7 @@ mod repo_path;
 mod repository;
 mod settings;
 mod settings_file;
+mod size;
 mod variable;
 
 use declaration::{Declared, Surroundings};
@@ -30,7 +31,7 @@ pub use github::{
 };
 pub use location::{ConfigNotFound, DEFAULT_FILE, FILE_VARIABLE, find};
 pub use problem::{Problem, Severity};
-pub use settings::{Config, Engine, LogFormat, SandboxLevel, SandboxSettings};
+pub use settings::{Config, Engine, KeepSettings, LogFormat, SandboxLevel, SandboxSettings};
 
 /// What [`load`] found.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::github::{self, GithubSettings};
 use super::reader::{TableReader, nearest};
 use super::settings_file::SettingsFile;
+use super::size;
 use crate::clock::parse_duration;
 use crate::workspace::{Settings, Unreviewed};
 
@@ -42,8 +43,28 @@ pub struct Config {
     pub github: Option<GithubSettings>,
     /// How runs are kept from the rest of the computer.
     pub sandbox: SandboxSettings,
+    /// How long what runs left is kept.
+    pub keep: KeepSettings,
     /// How log lines are written.
     pub log: LogFormat,
+}
+
+/// How long what runs left is kept. What happened stays in the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepSettings {
+    /// Plans and logs of runs that ended longer ago are removed.
+    pub runs: Duration,
+    /// In bytes: where the plans and logs of all runs are larger, the oldest go earlier.
+    pub size: u64,
+}
+
+impl Default for KeepSettings {
+    fn default() -> Self {
+        Self {
+            runs: Duration::from_secs(30 * 24 * 60 * 60),
+            size: 2 << 30,
+        }
+    }
 }
 
 /// What plans and applies.
@@ -124,6 +145,7 @@ impl Config {
                 read: Vec::new(),
                 write: Vec::new(),
             },
+            keep: KeepSettings::default(),
             log: LogFormat::Text,
             folder,
         }
@@ -196,6 +218,13 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
         .map(|table| github::read(table, path_of));
     if let Some(table) = top.table("sandbox") {
         config.sandbox = sandbox(table, &folder);
+    }
+    if let Some(mut table) = top.table("keep") {
+        let runs = table.parsed("runs", parse_duration).map(|d| d.value);
+        set(&mut config.keep.runs, runs);
+        let size = table.parsed("size", size::parse).map(|s| s.value);
+        set(&mut config.keep.size, size);
+        table.finish(|_| None);
     }
     if let Some(mut table) = top.table("log") {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];

@@ -2,6 +2,7 @@
 
 mod lock;
 mod scheduler;
+mod sweep;
 mod turn;
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -23,7 +25,7 @@ use crate::clock::now;
 use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
 use crate::fault::chain;
-use crate::fleet::{Fleet, Tracked};
+use crate::fleet::{Fleet, Pulse, Tracked};
 use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError};
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
@@ -32,12 +34,15 @@ use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;
 use crate::watch::Watch;
-use crate::worker::{Places, Worker, stranded_state};
+use crate::worker::{Places, Worker};
 use crate::workspace::{Declaration, RepoAddress};
 
 /// How often the daemon looks at its own record when nothing wakes it: what other processes
 /// (`mainstay apply`, `mainstay drift`) wrote is seen this soon.
 const RECORD_LOOK: Duration = Duration::from_secs(1);
+
+/// When the record is looked at again after that failed: the disk is full, say.
+const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(5);
 
 /// How long an apply may go on after the daemon was asked to end; then it is left to the next one.
 const APPLY_GRACE: Duration = Duration::from_secs(600);
@@ -205,6 +210,7 @@ pub fn open_fleet(
         store,
         repositories,
         key,
+        pulse: Pulse::new(now()),
     }))
 }
 
@@ -322,7 +328,7 @@ impl Daemon {
             Arc::clone(&self.engine),
             self.environment.clone(),
         ));
-        sweep_checkouts(&self.fleet, worker.places());
+        let sweeper = self.spawn_sweeper(worker.places());
         let wake = Arc::new(Notify::new());
         let last_call = CancelToken::new();
         let tellers = self.spawn_tellers(&last_call);
@@ -335,14 +341,19 @@ impl Daemon {
         while !end.is_cancelled() && !lost.is_cancelled() {
             // Read before the look: what is written meanwhile is looked at once more.
             let version = self.fleet.store.version().ok();
+            let mut failed = false;
             let next = match scheduler.tick() {
-                Ok(next) => next,
+                Ok(next) => {
+                    self.fleet.pulse.beat(now());
+                    next
+                }
                 Err(error) => {
                     error!(
                         "Looking at the record failed and is tried again: {}",
                         chain(&error)
                     );
-                    None
+                    failed = true;
+                    Some(now() + AFTER_FAILURE)
                 }
             };
             if version.is_none() || version != told {
@@ -357,6 +368,9 @@ impl Daemon {
                     () = wake.notified() => break,
                     Some(_) = endings.recv() => break,
                     () = tokio::time::sleep(RECORD_LOOK) => {
+                        if !failed {
+                            self.fleet.pulse.beat(now());
+                        }
                         let due = next.is_some_and(|at| at <= now());
                         let now = self.fleet.store.version().ok();
                         if due || now.is_none() || now != version {
@@ -367,6 +381,7 @@ impl Daemon {
             }
         }
         watcher.abort();
+        sweeper.abort();
         if lost.is_cancelled() {
             // Everything is the other one's, and nothing that is done here is recorded any more.
             tellers.values().for_each(|teller| teller.task.abort());
@@ -387,6 +402,23 @@ impl Daemon {
         self.turn.release();
         info!("Mainstay has ended");
         Ended::InOrder
+    }
+
+    /// Removes what is old, at the start and from time to time.
+    fn spawn_sweeper(&self, places: &Places) -> JoinHandle<()> {
+        let (fleet, places) = (Arc::clone(&self.fleet), places.clone());
+        tokio::spawn(async move {
+            loop {
+                let (fleet, places) = (Arc::clone(&fleet), places.clone());
+                let swept = tokio::task::spawn_blocking(move || {
+                    sweep::sweep(&fleet.store, &places, &fleet.config.keep);
+                });
+                if let Err(error) = swept.await {
+                    error!("Sweeping was cut short: {error}");
+                }
+                tokio::time::sleep(sweep::SWEEP_EVERY).await;
+            }
+        })
     }
 
     async fn wind_down(
@@ -473,28 +505,4 @@ impl Daemon {
 struct Teller {
     wake: Arc<Notify>,
     task: JoinHandle<()>,
-}
-
-/// Removes checkouts that a killed daemon left, except of runs whose Terraform may still need them.
-fn sweep_checkouts(fleet: &Fleet, places: &Places) {
-    let Ok(active) = fleet.store.active_runs() else {
-        return;
-    };
-    let kept: Vec<String> = active
-        .iter()
-        .map(|run| format!("run-{}-", run.id))
-        .collect();
-    let Ok(entries) = std::fs::read_dir(places.checkouts()) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let swept = name.starts_with("run-")
-            && !kept.iter().any(|prefix| name.starts_with(prefix))
-            // It is the only record of what that apply made.
-            && stranded_state(&entry.path()).is_none();
-        if swept {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }

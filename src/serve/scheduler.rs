@@ -81,6 +81,12 @@ impl Scheduler {
     pub(crate) fn tick(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let mut next: Option<Timestamp> = None;
         self.under_way.retain(|_, run| !run.task.is_finished());
+        if self.fleet.store.trouble().is_some() {
+            // Nothing is begun, and nothing taken over, before something can be recorded again.
+            self.fleet
+                .store
+                .renew_leases(&self.owner.to_string(), now())?;
+        }
         self.adopt()?;
         for tracked in self.fleet.repositories.values() {
             // What is wrong with the record of one repository keeps none of the others waiting.

@@ -531,6 +531,98 @@ mod tests {
         );
     }
 
+    fn order(workspace: &str) -> crate::run::NewRun {
+        crate::run::NewRun {
+            repo: "acme/infra".parse().unwrap(),
+            workspace: workspace.parse().unwrap(),
+            purpose: crate::run::Purpose::Merge,
+            proposal: None,
+            commit: "1".repeat(40).parse().unwrap(),
+            base: None,
+            tree: "2".repeat(40).parse().unwrap(),
+            inputs: "in".into(),
+            trigger: crate::run::Trigger::Commit,
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_loses_nothing_that_was_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let limit = |pages: u32| {
+            let connection = store.lock();
+            connection
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+                .unwrap();
+        };
+        // SQLite keeps at least the pages that there are.
+        limit(1);
+        let mut recorded = 0;
+        let error = loop {
+            match store.add_run(&order("network"), now()) {
+                Ok(_) => recorded += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(error.to_string().contains(folder.path().to_str().unwrap()));
+        let trouble = store.trouble().unwrap();
+        assert!(
+            trouble.text.contains("the disk is full"),
+            "{}",
+            trouble.text
+        );
+        assert_eq!(store.open_runs().unwrap().len(), recorded);
+        limit(100_000);
+        store.add_run(&order("network"), now()).unwrap();
+        assert_eq!(store.trouble(), None);
+        assert_eq!(store.open_runs().unwrap().len(), recorded + 1);
+        assert_eq!(store.audit_verify(&[]).unwrap().faults, []);
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_written_is_said_and_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.add_run(&order("network"), now()).unwrap();
+        // SQLite answers a write as it does on a disk that is mounted for reading only. Rights on the
+        // file would not do: the tests may run as a user whom none of them stops.
+        let query_only = |on: bool| store.lock().pragma_update(None, "query_only", on).unwrap();
+        query_only(true);
+        let error = store.add_run(&order("dns"), now()).unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+        assert!(store.trouble().unwrap().text.contains("read-only"));
+        assert_eq!(store.open_runs().unwrap().len(), 1);
+        query_only(false);
+        store.add_run(&order("dns"), now()).unwrap();
+        assert_eq!(store.trouble(), None);
+    }
+
+    #[test]
+    fn the_runs_under_way_are_found_without_looking_at_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let connection = store.lock();
+        let plan = |condition: &str| -> String {
+            connection
+                .query_row(
+                    &format!(
+                        "EXPLAIN QUERY PLAN SELECT id FROM runs WHERE {condition} ORDER BY id"
+                    ),
+                    [],
+                    |row| row.get(3),
+                )
+                .unwrap()
+        };
+        let active = plan("state IN ('preparing', 'planning', 'applying')");
+        assert!(
+            active.contains("USING") && active.contains("INDEX"),
+            "{active}"
+        );
+        let open = plan("state IN ('queued', 'held', 'preparing', 'planning', 'applying')");
+        assert!(open.contains("runs_open"), "{open}");
+    }
+
     #[test]
     fn a_reader_makes_no_file() {
         let folder = tempfile::tempdir().unwrap();

@@ -99,6 +99,25 @@ impl Store {
         Ok(all)
     }
 
+    /// Every run that ended and is not waited for any more, with the time, the oldest end first. Left
+    /// out is an interrupted one until its workspace has a later run.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn ended_runs(&self) -> Result<Vec<(RunId, Timestamp)>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT id, changed_at FROM runs WHERE state IN \
+             ('planned', 'applied', 'failed', 'superseded', 'cancelled', 'interrupted') \
+             AND NOT (state = 'interrupted' AND id = (SELECT MAX(id) FROM runs r WHERE r.repo = runs.repo \
+                      AND r.workspace = runs.workspace AND r.purpose = runs.purpose)) \
+             ORDER BY changed_at, id",
+        )?;
+        let rows = statement.query_map([], |row| Ok((RunId(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// What is known of runs without what came out of them, oldest first: the newest `limit`
     /// that `filter` lets through.
     ///

@@ -238,3 +238,82 @@ fn telling(repo: &RepoName, row: &Row<'_>) -> Result<Telling, StoreError> {
         retry_at: row.get(7)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::now;
+
+    fn store() -> (tempfile::TempDir, Store, RepoName) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store, "acme/infra".parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_told_is_not_read_again_until_it_changes() {
+        let (_folder, store, repo) = store();
+        store
+            .want(&repo, "comment #1", &json!({"body": "a"}), now())
+            .unwrap();
+        let untold = store.untold(&repo).unwrap();
+        store
+            .told(&repo, "comment #1", &untold[0].digest, Some(7))
+            .unwrap();
+        assert!(store.untold(&repo).unwrap().is_empty());
+        store
+            .want(&repo, "comment #1", &json!({"body": "a"}), now())
+            .unwrap();
+        assert!(store.untold(&repo).unwrap().is_empty());
+        store
+            .want(&repo, "comment #1", &json!({"body": "b"}), now())
+            .unwrap();
+        assert_eq!(store.untold(&repo).unwrap()[0].remote_id, Some(7));
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_forgotten_after_a_while_and_comments_never() {
+        let (_folder, store, repo) = store();
+        let at = now();
+        for target in [
+            "status aaaa mainstay/plan",
+            "status bbbb mainstay/plan",
+            "comment #1",
+        ] {
+            store.want(&repo, target, &json!({}), at).unwrap();
+        }
+        let wanted = BTreeSet::from(["status bbbb mainstay/plan".to_owned()]);
+        let hour = TimeDelta::hours(1);
+        assert_eq!(store.forget_tellings(&repo, &wanted, at - hour).unwrap(), 0);
+        assert_eq!(store.forget_tellings(&repo, &wanted, at + hour).unwrap(), 1);
+        let left: Vec<_> = store
+            .untold(&repo)
+            .unwrap()
+            .into_iter()
+            .map(|t| t.target)
+            .collect();
+        assert_eq!(left, ["comment #1", "status bbbb mainstay/plan"]);
+    }
+
+    #[test]
+    fn an_issue_is_found_by_its_number_and_counts_while_it_shall_be_open() {
+        let (_folder, store, repo) = store();
+        let target = "issue drift network";
+        store
+            .want(&repo, target, &json!({"open": true}), now())
+            .unwrap();
+        store.told(&repo, target, "d", Some(9)).unwrap();
+        assert!(store.has_open_issue(&repo).unwrap());
+        assert_eq!(store.open_issues(&repo).unwrap().len(), 1);
+        let found = store.issue_target(&repo, IssueNumber(9)).unwrap();
+        assert_eq!(found.as_deref(), Some(target));
+        assert_eq!(store.issue_target(&repo, IssueNumber(8)).unwrap(), None);
+        store
+            .want(&repo, target, &json!({"open": false}), now())
+            .unwrap();
+        assert!(!store.has_open_issue(&repo).unwrap());
+    }
+}

@@ -121,6 +121,12 @@ fn want(fleet: &Fleet, tracked: &Tracked) -> Result<BTreeSet<String>, TellError>
         fleet.store.want(tracked.repo(), &target, &value, at)?;
         targets.insert(target);
     }
+    let age = TimeDelta::from_std(fleet.config.keep.runs).unwrap_or(TimeDelta::MAX);
+    if let Some(before) = at.checked_sub_signed(age) {
+        fleet
+            .store
+            .forget_tellings(tracked.repo(), &targets, before)?;
+    }
     Ok(targets)
 }
 

@@ -34,7 +34,7 @@ use crate::id::RunId;
 use crate::modules::ModuleProblem;
 use crate::plan;
 use crate::redact::Redactor;
-use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
+use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State, StateMark};
 use crate::store::{Begin, RunFilter, StoreError};
 use crate::workspace::Settings;
 
@@ -342,6 +342,10 @@ impl Worker {
         if wishes.plan.is_cancelled() {
             return Ok(Outcome::Stopped(None));
         }
+        let before = kept_state(&ready.job);
+        if before.is_some() {
+            store.amend(id, |result| result.state_before = before)?;
+        }
         // From here on a person must be told how far it came, whatever happens; and should this
         // future be dropped, Terraform goes on and needs its folders.
         match store.begin_apply(id, rewound.as_deref(), now())? {
@@ -361,10 +365,12 @@ impl Worker {
                 }
             }
         }
+        let after = kept_state(&ready.job);
         match applied {
             Ok(applied) => {
                 let took: Duration = applied.took.iter().map(|(_, took)| *took).sum();
                 store.amend(id, |result| {
+                    result.state_after = after;
                     result.took = planned_for + took;
                     result
                         .warnings
@@ -372,7 +378,12 @@ impl Worker {
                 })?;
                 Ok(Outcome::Event(Event::ApplyDone))
             }
-            Err(error) => Ok(self.failed(ready, &error, &redactor)),
+            Err(error) => {
+                if after.is_some() {
+                    store.amend(id, |result| result.state_after = after)?;
+                }
+                Ok(self.failed(ready, &error, &redactor))
+            }
         }
     }
 
@@ -443,5 +454,13 @@ impl Worker {
             }
         }
         Ok(review)
+    }
+}
+
+/// Which state a workspace has, where it is kept by us.
+fn kept_state(job: &Job) -> Option<StateMark> {
+    match &job.state {
+        engine::State::Local(path) => engine::state_mark(path),
+        engine::State::Backend | engine::State::InFolder => None,
     }
 }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{Owner, Recorder, Worker, failure};
 use crate::clock::now;
 use crate::engine::supervise::{Ended, Exit};
-use crate::engine::{Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
+use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
 use crate::id::RunId;
 use crate::plan::Diagnostic;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
@@ -142,7 +142,11 @@ impl Worker {
         {
             event = wish;
         }
+        let kept = self.places.state(&run.what.repo, &run.what.workspace);
         let state = store.happened(id, &event, now(), |result| {
+            if result.state_before.is_some() {
+                result.state_after = engine::state_mark(&kept);
+            }
             result.applied = parts;
             result.failure = failed;
         })?;

@@ -17,7 +17,7 @@ use insta::assert_snapshot;
 use scenario::{Scenario, declaration, file, root, workspace};
 
 /// Every command that has a help page of its own.
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "demo",
     "serve",
     "dry-run",
@@ -28,6 +28,8 @@ const COMMANDS: [&str; 11] = [
     "run",
     "apply",
     "cancel",
+    "audit",
+    "backup",
     "completions",
 ];
 

@@ -403,6 +403,10 @@ mod tests {
             read  = ["/opt/modules"]
             write = ["cache"]
 
+            [keep]
+            runs = "7d"
+            size = "500MiB"
+
             [log]
             format = "json"
             "#,
@@ -433,6 +437,10 @@ mod tests {
                     level: SandboxLevel::Landlock,
                     read: vec!["/opt/modules".into()],
                     write: vec![folder.join("cache")],
+                },
+                keep: KeepSettings {
+                    runs: Duration::from_secs(7 * 86_400),
+                    size: 500 << 20,
                 },
                 log: LogFormat::Json,
             }

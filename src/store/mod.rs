@@ -1,6 +1,7 @@
 //! The record: one SQLite file in `data_dir`, written before and after everything that matters.
 
 mod audit;
+mod backup;
 mod commands;
 mod leases;
 mod proposals;
@@ -113,6 +114,15 @@ pub enum StoreError {
         /// What SQLite says.
         #[source]
         source: rusqlite::Error,
+    },
+    /// A file beside the database cannot be written.
+    #[error("cannot write {file}")]
+    Beside {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
     },
     /// Another process took the run, or the whole record, over.
     #[error(
@@ -614,13 +624,10 @@ mod tests {
                 )
                 .unwrap()
         };
-        let active = plan("state IN ('preparing', 'planning', 'applying')");
-        assert!(
-            active.contains("USING") && active.contains("INDEX"),
-            "{active}"
-        );
-        let open = plan("state IN ('queued', 'held', 'preparing', 'planning', 'applying')");
-        assert!(open.contains("runs_open"), "{open}");
+        for condition in [run_rows::ACTIVE, run_rows::OPEN] {
+            let plan = plan(condition);
+            assert!(plan.contains("runs_open"), "{plan}");
+        }
     }
 
     #[test]

@@ -40,6 +40,13 @@ pub struct OpenRun {
     pub lease_until: Option<Timestamp>,
 }
 
+/// The runs that have not ended. The same words as in the schema: only so does SQLite use the index.
+pub(super) const OPEN: &str = "state IN ('queued', 'held', 'preparing', 'planning', 'applying')";
+
+/// The runs that a process works on. With the words of [`OPEN`] before, these use its index too.
+pub(super) const ACTIVE: &str = "state IN ('queued', 'held', 'preparing', 'planning', 'applying') \
+     AND state IN ('preparing', 'planning', 'applying')";
+
 const COLUMNS: &str = "id, what, state, result, created_at, changed_at, owner";
 
 /// The columns of a run without what came out of it, which may be large.
@@ -61,7 +68,7 @@ impl Store {
     ///
     /// Where the record cannot be read.
     pub fn active_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
-        self.unended("state IN ('preparing', 'planning', 'applying')")
+        self.unended(ACTIVE)
     }
 
     /// Every run that has not ended, oldest first.
@@ -70,7 +77,7 @@ impl Store {
     ///
     /// Where the record cannot be read.
     pub fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
-        self.unended("state IN ('queued', 'held', 'preparing', 'planning', 'applying')")
+        self.unended(OPEN)
     }
 
     fn unended(&self, condition: &str) -> Result<Vec<OpenRun>, StoreError> {

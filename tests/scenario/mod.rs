@@ -174,20 +174,29 @@ impl Scenario {
     /// Starts the daemon.
     pub(crate) fn start(&mut self) {
         assert!(self.daemon.is_none(), "the daemon runs already");
+        self.daemon = Some(self.spawn());
+    }
+
+    /// Kills the daemon, and has another one, started before, be the daemon from then on.
+    pub(crate) fn kill_and_follow(&mut self, second: Child) {
+        self.kill();
+        self.daemon = Some(second);
+    }
+
+    /// Starts a daemon beside whatever runs.
+    pub(crate) fn spawn(&self) -> Child {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.path().join("daemon.log"))
             .expect("the log can be opened");
-        let child = self
-            .mainstay(&["serve"])
+        self.mainstay(&["serve"])
             .stdout(Stdio::null())
             .stderr(log)
             // A group of its own, so that a signal to the test does not end it half way.
             .process_group(0)
             .spawn()
-            .expect("the daemon can be started");
-        self.daemon = Some(child);
+            .expect("the daemon can be started")
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -426,6 +435,8 @@ impl Scenario {
         // A daemon that was never started has no record.
         if self.data_dir().join("mainstay.db").is_file() {
             self.check_runs();
+            let audit = self.run(&["audit", "verify"]);
+            assert_eq!(audit.code, 0, "{}{}", audit.stdout, audit.stderr);
         }
         let unknown = self.hub.unmodelled();
         assert!(

@@ -1,6 +1,8 @@
 //! The repositories that are kept, each with its declaration, its forge and its mirror, and
 //! the record they share: what `watch`, `worker` and `tell` work on.
 
+mod looks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::id::{RepoName, WorkspaceName};
 use crate::plan::FingerprintKey;
 use crate::store::{ProposalRow, ProposalState, Store, StoreError};
 use crate::workspace::{Declaration, Settings};
+
+pub use looks::{Came, Looks};
 
 /// A repository that is kept.
 pub struct Tracked {
@@ -104,6 +108,8 @@ pub struct Fleet {
     pub key: FingerprintKey,
     /// When the daemon looked at the record last.
     pub pulse: Pulse,
+    /// Looks that somebody waits for.
+    pub looks: Looks,
 }
 
 /// When something was seen to live last.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ObjectId, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::plan::{Diagnostic, Plan};
+use crate::plan::{Diagnostic, Plan, StateVersion};
 use crate::policy::Verdict;
 
 /// What a run is for.
@@ -283,6 +283,10 @@ pub struct RunResult {
     pub took: Duration,
     /// The keyed digest of the configuration and lock file in the plan; `None` where it is not known.
     pub configuration: Option<String>,
+    /// The state that the plan was made on, where it is known.
+    pub state: Option<StateVersion>,
+    /// The SHA-256 of the plan's file, in hexadecimal: what is applied is this file.
+    pub plan_sha256: Option<String>,
     /// How the plan of a merge compares with what reviewers saw.
     pub reviewed: Option<Reviewed>,
     /// Why the change is held.
@@ -297,25 +301,8 @@ pub struct RunResult {
     pub ended_by: Option<String>,
     /// How it shall end, while its worker has not ended it yet.
     pub stop: Option<Event>,
-    /// The state just before the apply, where Mainstay keeps it.
-    pub state_before: Option<StateMark>,
     /// The state after the apply, where Mainstay keeps it.
-    pub state_after: Option<StateMark>,
-}
-
-/// Which state it was: Terraform counts each state up from the one before it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateMark {
-    /// The line of states that it belongs to.
-    pub lineage: String,
-    /// Its number in that line.
-    pub serial: u64,
-}
-
-impl fmt::Display for StateMark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.serial, self.lineage)
-    }
+    pub state_after: Option<StateVersion>,
 }
 
 /// Something that was checked before the plan. Secrets are masked already.

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::{Record, What};
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::run::{CheckOutcome, Purpose, Reviewed, State, StateMark, Trigger};
+use crate::plan::StateVersion;
+use crate::run::{CheckOutcome, Purpose, Reviewed, State, Trigger};
 
 /// On what ground a change was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -106,10 +107,10 @@ pub enum Entry {
         plan: String,
         /// How it ended.
         outcome: String,
-        /// The state before the apply, where Mainstay keeps it.
-        state_before: Option<StateMark>,
+        /// The state that the plan was made on.
+        state_before: Option<StateVersion>,
         /// The state after the apply, where Mainstay keeps it.
-        state_after: Option<StateMark>,
+        state_after: Option<StateVersion>,
         /// The records that say so, by number.
         records: Vec<u64>,
     },
@@ -276,7 +277,12 @@ pub const CSV_HEAD: &str = "entry,at,ended_at,repository,workspace,commit,propos
 /// An entry as a line of CSV (RFC 4180), without the end of the line.
 pub fn csv_line(entry: &Entry) -> String {
     let list = |items: Vec<String>| items.join("; ");
-    let mark = |mark: &Option<StateMark>| mark.as_ref().map_or_else(String::new, |m| m.to_string());
+    let mark = |mark: &Option<StateVersion>| {
+        let text = mark
+            .as_ref()
+            .map(|m| format!("{} of {}", m.serial, m.lineage));
+        text.unwrap_or_default()
+    };
     let numbers = |numbers: &[u64]| list(numbers.iter().map(ToString::to_string).collect());
     let cells = match entry {
         Entry::Change {

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::plan::Counts;
+use crate::plan::{Counts, StateVersion};
 use crate::policy::Verdict;
 use crate::run::{
     AppliedParts, Approval, CheckOutcome, Event, NewRun, Purpose, Reviewed, RunResult, State,
-    StateMark, Trigger,
+    Trigger,
 };
 
 /// What was done or seen.
@@ -155,6 +155,9 @@ pub struct Record {
     /// The plan's fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The SHA-256 of the plan's file: what is applied is this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_sha256: Option<String>,
     /// How many resources the plan changes, by kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
@@ -176,12 +179,12 @@ pub struct Record {
     /// How far an apply came that did not do all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parts: Option<AppliedParts>,
-    /// The state before the apply, where Mainstay keeps it.
+    /// The state that the plan was made on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_before: Option<StateMark>,
+    pub state_before: Option<StateVersion>,
     /// The state after the apply, where Mainstay keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_after: Option<StateMark>,
+    pub state_after: Option<StateVersion>,
 }
 
 impl Record {
@@ -204,6 +207,7 @@ impl Record {
             reason: None,
             command: None,
             fingerprint: None,
+            plan_sha256: None,
             counts: None,
             checks: Vec::new(),
             verdict: None,
@@ -268,6 +272,7 @@ impl Record {
                 record.drifted = resources.chain(outputs).collect();
             }
         }
+        record.plan_sha256.clone_from(&result.plan_sha256);
         record.checks = result
             .checks
             .iter()
@@ -277,7 +282,7 @@ impl Record {
         record.approval = result.approval.clone();
         record.reviewed = result.reviewed.clone();
         record.parts = result.applied.clone();
-        record.state_before = result.state_before.clone();
+        record.state_before = result.state.clone();
         record.state_after = result.state_after.clone();
         record
     }

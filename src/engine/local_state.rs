@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::Deserialize;
 
-use crate::run::StateMark;
+use crate::plan::StateVersion;
 
 /// How many earlier versions of a state are kept.
 const VERSIONS: usize = 50;
@@ -55,9 +55,9 @@ pub(super) fn look(path: &Path) -> io::Result<Condition> {
 }
 
 /// Which state is in `path`; `None` where there is none, or none that can be read.
-pub fn mark(path: &Path) -> Option<StateMark> {
+pub fn mark(path: &Path) -> Option<StateVersion> {
     let head: Head = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    Some(StateMark {
+    Some(StateVersion {
         lineage: head.lineage,
         serial: head.serial,
     })

@@ -25,7 +25,7 @@ use crate::clock::now;
 use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
 use crate::fault::chain;
-use crate::fleet::{Fleet, Pulse, Tracked};
+use crate::fleet::{Fleet, Looks, Pulse, Tracked};
 use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError};
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
@@ -211,6 +211,7 @@ pub fn open_fleet(
         repositories,
         key,
         pulse: Pulse::new(now()),
+        looks: Looks::default(),
     }))
 }
 

@@ -30,9 +30,12 @@ pub struct Telling {
     pub attempts: u32,
     /// Not to be tried again before.
     pub retry_at: Option<Timestamp>,
+    /// What is still under way is not told anew before.
+    pub calm_until: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "digest, target, wanted, told, remote_id, error, attempts, retry_at";
+const COLUMNS: &str =
+    "digest, target, wanted, told, remote_id, error, attempts, retry_at, calm_until";
 
 impl Store {
     /// Records what shall be shown. A change makes it due at once.
@@ -60,7 +63,7 @@ impl Store {
         })
     }
 
-    /// Records that the outside shows it.
+    /// Records that the outside shows it. What was under way is not told anew before `calm_until`.
     ///
     /// # Errors
     ///
@@ -71,12 +74,13 @@ impl Store {
         target: &str,
         digest: &str,
         remote_id: Option<u64>,
+        calm_until: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.execute(
                 "UPDATE tellings SET told = ?3, remote_id = COALESCE(?4, remote_id), error = NULL, attempts = 0, \
-                 retry_at = NULL WHERE repo = ?1 AND target = ?2",
-                params![repo.as_str(), target, digest, remote_id.map(u64::cast_signed)],
+                 retry_at = NULL, calm_until = ?5 WHERE repo = ?1 AND target = ?2",
+                params![repo.as_str(), target, digest, remote_id.map(u64::cast_signed), calm_until],
             )?;
             Ok(())
         })
@@ -236,6 +240,7 @@ fn telling(repo: &RepoName, row: &Row<'_>) -> Result<Telling, StoreError> {
         error: row.get(5)?,
         attempts: row.get(6)?,
         retry_at: row.get(7)?,
+        calm_until: row.get(8)?,
     })
 }
 
@@ -261,7 +266,7 @@ mod tests {
             .unwrap();
         let untold = store.untold(&repo).unwrap();
         store
-            .told(&repo, "comment #1", &untold[0].digest, Some(7))
+            .told(&repo, "comment #1", &untold[0].digest, Some(7), None)
             .unwrap();
         assert!(store.untold(&repo).unwrap().is_empty());
         store
@@ -305,7 +310,7 @@ mod tests {
         store
             .want(&repo, target, &json!({"open": true}), now())
             .unwrap();
-        store.told(&repo, target, "d", Some(9)).unwrap();
+        store.told(&repo, target, "d", Some(9), None).unwrap();
         assert!(store.has_open_issue(&repo).unwrap());
         assert_eq!(store.open_issues(&repo).unwrap().len(), 1);
         let found = store.issue_target(&repo, IssueNumber(9)).unwrap();

@@ -144,9 +144,10 @@ impl Worker {
         }
         let kept = self.places.state(&run.what.repo, &run.what.workspace);
         let state = store.happened(id, &event, now(), |result| {
-            if result.state_before.is_some() {
-                result.state_after = engine::state_mark(&kept);
-            }
+            // A backend may keep it now, and a state of ours be left from before.
+            let line = result.state.as_ref().map(|state| state.lineage.as_str());
+            result.state_after = engine::state_mark(&kept)
+                .filter(|after| line == Some("") || line == Some(after.lineage.as_str()));
             result.applied = parts;
             result.failure = failed;
         })?;

@@ -118,20 +118,19 @@ impl Store {
     /// Where the record cannot be written: the leases end then, unless a later try succeeds in time.
     pub fn renew_leases(&self, owner: &str, at: Timestamp) -> Result<Renewal, StoreError> {
         let daemon = self.fences().daemon;
-        let before = self.changes();
-        let renewal = self.write(|tx| {
+        self.write(|tx| {
             if is_lost(tx, daemon)? {
                 return Ok(Renewal::Lost);
             }
+            let before = tx.total_changes();
             tx.execute(
                 "UPDATE leases SET expires_at = ?2 WHERE holder = ?1",
                 params![owner, at + LEASE],
             )?;
+            // Nothing follows from it, so nobody need be woken.
+            self.keep_quiet(tx.total_changes() - before);
             Ok(Renewal::Renewed)
-        });
-        // Nothing follows from it, so nobody need be woken.
-        self.keep_quiet(self.changes() - before);
-        renewal
+        })
     }
 
     /// Gives the daemon's lease back, at the end of the daemon.

@@ -353,11 +353,6 @@ impl Store {
             .clone()
     }
 
-    /// How many rows this process changed so far.
-    fn changes(&self) -> u64 {
-        self.lock().total_changes()
-    }
-
     /// Leaves changes out of the [`Version`].
     fn keep_quiet(&self, changes: u64) {
         self.quiet.fetch_add(changes, Ordering::Relaxed);

@@ -361,7 +361,7 @@ async fn another_declaration_at_the_next_start_ends_what_it_does_not_know() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_waits_and_takes_over_with_what_the_first_was_applying() {
     let mut s = gated().await;
-    let second = s.spawn();
+    s.start_second();
     s.wait("the second daemon to say that it waits", |s| {
         s.log().contains("this one waits").then_some(())
     })
@@ -369,7 +369,7 @@ async fn a_second_daemon_waits_and_takes_over_with_what_the_first_was_applying()
     let (pull, commit) = merge_slow(&mut s, 3000).await;
     applying(&mut s).await;
     let before = s.json(&["status", "--format", "json"])["daemon"].clone();
-    s.kill_and_follow(second);
+    s.kill_first();
     s.status_is(&commit, "mainstay/apply", "success").await;
     s.comment_with(pull, "### Applied: 2 created").await;
     assert_eq!(s.in_world("last.txt").as_deref(), Some("l"));

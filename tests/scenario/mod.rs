@@ -36,6 +36,8 @@ pub(crate) struct Scenario {
     pub(crate) repo: Repository,
     folder: tempfile::TempDir,
     daemon: Option<Child>,
+    /// A second daemon, which waits for the end of the first.
+    waiting: Option<Child>,
     environment: Vec<(String, String)>,
     checked: bool,
 }
@@ -63,6 +65,7 @@ impl Scenario {
             repo,
             folder,
             daemon: None,
+            waiting: None,
             environment: Vec::new(),
             checked: false,
         };
@@ -177,14 +180,18 @@ impl Scenario {
         self.daemon = Some(self.spawn());
     }
 
-    /// Kills the daemon, and has another one, started before, be the daemon from then on.
-    pub(crate) fn kill_and_follow(&mut self, second: Child) {
-        self.kill();
-        self.daemon = Some(second);
+    /// Starts a second daemon beside the first.
+    pub(crate) fn start_second(&mut self) {
+        self.waiting = Some(self.spawn());
     }
 
-    /// Starts a daemon beside whatever runs.
-    pub(crate) fn spawn(&self) -> Child {
+    /// Kills the daemon as a power cut would, and leaves the second one.
+    pub(crate) fn kill_first(&mut self) {
+        self.kill();
+        self.daemon = self.waiting.take();
+    }
+
+    fn spawn(&self) -> Child {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -715,9 +722,11 @@ impl Span {
 
 impl Drop for Scenario {
     fn drop(&mut self) {
-        if let Some(mut child) = self.daemon.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        for child in [&mut self.daemon, &mut self.waiting] {
+            if let Some(mut child) = child.take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
         }
         if !self.checked && !std::thread::panicking() {
             panic!("the scenario was not ended: call `end`");

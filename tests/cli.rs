@@ -476,21 +476,6 @@ async fn without_the_daemon_the_record_is_shown_and_what_is_asked_of_it_is_noted
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_daemon_on_the_same_folder_is_refused() {
-    let mut s = Scenario::new().await;
-    s.applied(&[("network/main.tf", &root(&[&file("subnet", "one", "")]))])
-        .await;
-    let ran = s.run(&["serve"]);
-    assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr.contains("another `mainstay serve` (process "),
-        "{}",
-        ran.stderr
-    );
-    s.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_github_refuses_is_said_once_and_taken_up_when_it_is_let_in() {
     const LATE: &str = "ghp_let-in-later-0123456789";
     let mut s = Scenario::new().await;

@@ -74,6 +74,10 @@ impl fmt::Display for Implemented {
 /// What an auditor reads: a change that was applied, or one that nobody authorised.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "entry")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most entries are changes, and they are written out one after the other"
+)]
 pub enum Entry {
     /// A change that Mainstay applied.
     Change {

@@ -265,7 +265,7 @@ impl Record {
         }
         if let Some(plan) = &result.plan {
             record.fingerprint = Some(plan.fingerprint.clone());
-            record.counts = Some(plan.counts.clone());
+            record.counts = Some(plan.counts);
             if order.purpose == Purpose::Drift {
                 let resources = plan.drift.iter().map(|change| change.address.clone());
                 let outputs = plan.outputs.iter().map(|o| format!("output.{}", o.name));

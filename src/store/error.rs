@@ -147,7 +147,7 @@ impl StoreError {
                 finding: source.to_string(),
             },
             Some(ErrorCode::DiskFull) => Self::Full { file, source },
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 Self::ReadOnly { file, source }
             }
             _ => Self::Sqlite {
@@ -177,7 +177,10 @@ impl StoreError {
         match self {
             Self::Full { .. } | Self::ReadOnly { .. } | Self::Corrupt { .. } => true,
             Self::Sqlite { source, .. } => {
-                source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+                )
             }
             _ => false,
         }

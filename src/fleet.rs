@@ -6,9 +6,12 @@ mod looks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::decide::{Facts, MergedFacts, ProposalFacts, Settled, Standing, Trust, WorkspaceFacts};
 use crate::forge::{Forge, LookRequest, Origin};
@@ -103,8 +106,32 @@ pub struct Fleet {
     pub repositories: BTreeMap<RepoName, Arc<Tracked>>,
     /// The key that plans are told apart by.
     pub key: FingerprintKey,
+    /// When the daemon looked at the record last.
+    pub pulse: Pulse,
     /// Looks that somebody waits for.
     pub looks: Looks,
+}
+
+/// When something was seen to live last.
+#[derive(Debug)]
+pub struct Pulse(AtomicI64);
+
+impl Pulse {
+    /// One that begins at that time.
+    pub fn new(at: Timestamp) -> Self {
+        Self(AtomicI64::new(at.timestamp_millis()))
+    }
+
+    /// It lives.
+    pub fn beat(&self, at: Timestamp) {
+        self.0.store(at.timestamp_millis(), Ordering::Relaxed);
+    }
+
+    /// How long ago it was seen to live.
+    pub fn age(&self, at: Timestamp) -> Duration {
+        let passed = at.timestamp_millis() - self.0.load(Ordering::Relaxed);
+        Duration::from_millis(passed.try_into().unwrap_or_default())
+    }
 }
 
 impl Fleet {

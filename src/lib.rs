@@ -4,6 +4,7 @@
 //! stand in layers; a module imports only from layers below its own, and
 //! `tests/layers.rs` holds the table.
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -302,6 +302,8 @@ pub struct RunResult {
     pub ended_by: Option<String>,
     /// How it shall end, while its worker has not ended it yet.
     pub stop: Option<Event>,
+    /// The state after the apply, where Mainstay keeps it.
+    pub state_after: Option<StateVersion>,
 }
 
 /// Something that was checked before the plan. Secrets are masked already.

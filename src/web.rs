@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -13,10 +14,15 @@ use axum::routing::get;
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use crate::clock::{human_duration, now};
 use crate::engine::CancelToken;
+use crate::fault::chain;
 use crate::fleet::Fleet;
 use crate::run::State as RunState;
-use crate::store::StoreError;
+use crate::store::{StoreError, Trouble};
+
+/// The scheduler gives a sign of life each second. After so long without one it is taken for dead.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why the listener cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -97,10 +103,34 @@ async fn guard(address: SocketAddr, request: Request, next: Next) -> Response {
 }
 
 async fn health(State(fleet): State<Arc<Fleet>>) -> Response {
-    match fleet.store.repositories() {
-        Ok(_) => "ok\n".into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    let readable = fleet.store.repositories().map(|_| ());
+    match illness(readable, fleet.store.trouble(), fleet.pulse.age(now())) {
+        None => "ok\n".into_response(),
+        Some(text) => (StatusCode::SERVICE_UNAVAILABLE, format!("{text}\n")).into_response(),
     }
+}
+
+/// What keeps the daemon from its work, in one line; `None` where nothing does.
+fn illness(
+    readable: Result<(), StoreError>,
+    trouble: Option<Trouble>,
+    silent_for: Duration,
+) -> Option<String> {
+    if let Err(error) = readable {
+        return Some(chain(&error));
+    }
+    if let Some(Trouble { text, since }) = trouble {
+        return Some(format!(
+            "nothing can be recorded since {}: {text}",
+            since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+        ));
+    }
+    (silent_for > SILENCE).then(|| {
+        format!(
+            "the scheduler has done nothing for {}: restart the daemon, and look at its log",
+            human_duration(silent_for)
+        )
+    })
 }
 
 async fn metrics(State(fleet): State<Arc<Fleet>>) -> Response {
@@ -151,4 +181,28 @@ fn figures(fleet: &Fleet) -> Result<String, StoreError> {
         let _ = writeln!(text, "mainstay_repository_up{{repository=\"{name}\"}} {up}");
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_good_only_where_the_scheduler_lives_and_can_record() {
+        let second = Duration::from_secs(1);
+        assert_eq!(illness(Ok(()), None, second), None);
+        let dead = illness(Ok(()), None, SILENCE + second).unwrap();
+        assert!(
+            dead.contains("the scheduler has done nothing for"),
+            "{dead}"
+        );
+        let full = Trouble {
+            text: "the disk is full".into(),
+            since: now(),
+        };
+        let ill = illness(Ok(()), Some(full), second).unwrap();
+        assert!(ill.ends_with(": the disk is full"), "{ill}");
+        let missing = StoreError::Missing { file: "x".into() };
+        assert!(illness(Err(missing), None, second).is_some());
+    }
 }

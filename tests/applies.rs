@@ -194,3 +194,68 @@ async fn a_state_without_a_backend_is_kept_with_its_versions_and_moves_with_the_
     assert!(!s.data_dir().exists(), "the old folder is not made again");
     s.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_reads_who_authorised_a_change_and_sees_a_log_that_was_tampered_with() {
+    let mut s = Scenario::new().await;
+    s.applied(&[("network/main.tf", &root(&[]))]).await;
+    let (_, commit) = merge(&mut s, "one", &one_file("subnet", "10.0.0.0/24")).await;
+    s.status_is(&commit, "mainstay/apply", "success").await;
+    std::fs::write(s.world().join("subnet.txt"), "by hand").unwrap();
+    assert_eq!(s.run(&["drift"]).code, 2);
+
+    let export = s.run(&["audit", "export"]);
+    assert_eq!(export.code, 0, "{}", export.stderr);
+    let entries: Vec<serde_json::Value> = export
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [change, drift] = &entries[entries.len() - 2..] else {
+        panic!("{entries:?}");
+    };
+    assert_eq!(change["commit"], commit.as_str());
+    assert_eq!(change["authorised"]["kind"], "merge");
+    assert_eq!(change["implemented"], "as_reviewed");
+    assert_eq!(change["outcome"], "applied");
+    assert!(change["state_after"]["serial"].as_u64() > change["state_before"]["serial"].as_u64());
+    assert_eq!(drift["entry"], "drift");
+    assert_eq!(drift["addresses"][0], "localfs_file.subnet");
+    let csv = s.run(&[
+        "audit",
+        "export",
+        "--format",
+        "csv",
+        "--until",
+        "2020-01-01",
+    ]);
+    assert_eq!(csv.stdout.lines().count(), 1, "{}", csv.stdout);
+
+    // A copy, while the daemon runs, that another daemon could start with.
+    let copy = s.folder().join("copy");
+    let backup = s.run(&["backup", copy.to_str().unwrap()]);
+    assert_eq!(backup.code, 0, "{}", backup.stderr);
+    assert!(copy.join("fingerprint.key").is_file() && copy.join("states").is_dir());
+    assert_eq!(s.run(&["backup", copy.to_str().unwrap()]).code, 1);
+    let settings = s.folder().join("copy.toml");
+    let text = std::fs::read_to_string(s.config()).unwrap();
+    std::fs::write(&settings, text.replace("\"var\"", "\"copy\"")).unwrap();
+    let verify = ["audit", "verify", "--config", settings.to_str().unwrap()];
+    assert_eq!(s.run(&verify).code, 0);
+    let record = rusqlite::Connection::open(copy.join("mainstay.db")).unwrap();
+    record
+        .execute_batch(
+            "DROP TRIGGER audit_is_not_changed; UPDATE audit SET record = replace(record, 'alice', 'bob') || ' ' \
+             WHERE number = 2",
+        )
+        .unwrap();
+    drop(record);
+    let verified = s.run(&verify);
+    assert_eq!(verified.code, 1);
+    assert!(
+        verified.stdout.contains("record 2 was changed"),
+        "{}",
+        verified.stdout
+    );
+    s.end().await;
+}

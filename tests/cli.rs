@@ -17,7 +17,7 @@ use insta::assert_snapshot;
 use scenario::{Scenario, declaration, file, root, workspace};
 
 /// Every command that has a help page of its own.
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "demo",
     "serve",
     "dry-run",
@@ -28,6 +28,8 @@ const COMMANDS: [&str; 11] = [
     "run",
     "apply",
     "cancel",
+    "audit",
+    "backup",
     "completions",
 ];
 
@@ -469,21 +471,6 @@ async fn without_the_daemon_the_record_is_shown_and_what_is_asked_of_it_is_noted
     assert!(
         ran.stderr
             .starts_with("Noted for the daemon, which does not run now"),
-        "{}",
-        ran.stderr
-    );
-    s.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_daemon_on_the_same_folder_is_refused() {
-    let mut s = Scenario::new().await;
-    s.applied(&[("network/main.tf", &root(&[&file("subnet", "one", "")]))])
-        .await;
-    let ran = s.run(&["serve"]);
-    assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr.contains("another `mainstay serve` (process "),
         "{}",
         ran.stderr
     );

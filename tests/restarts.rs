@@ -359,19 +359,38 @@ async fn another_declaration_at_the_next_start_ends_what_it_does_not_know() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_folder_has_one_daemon_at_a_time() {
-    let mut s = Scenario::new().await;
-    s.applied(&[("network/main.tf", &one_file("subnet", "10.0.0.0/24"))])
-        .await;
-    let second = s.run(&["serve"]);
-    assert_eq!(second.code, 1, "{}", second.stderr);
-    assert!(
-        second.stderr.contains("another `mainstay serve` (process "),
-        "{}",
-        second.stderr
-    );
+async fn a_second_daemon_waits_and_takes_over_with_what_the_first_was_applying() {
+    let mut s = gated().await;
+    s.start_second();
+    s.wait("the second daemon to say that it waits", |s| {
+        s.log().contains("this one waits").then_some(())
+    })
+    .await;
+    let (pull, commit) = merge_slow(&mut s, 3000).await;
+    applying(&mut s).await;
+    let before = s.json(&["status", "--format", "json"])["daemon"].clone();
+    s.kill_first();
+    s.status_is(&commit, "mainstay/apply", "success").await;
+    s.comment_with(pull, "### Applied: 2 created").await;
+    assert_eq!(s.in_world("last.txt").as_deref(), Some("l"));
+    assert_eq!(s.starts("apply"), 2, "nothing is applied twice");
+    let after = s.json(&["status", "--format", "json"])["daemon"].clone();
+    assert!(before != after && after == s.pid(), "{before} {after}");
+    s.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_takes_a_lost_run_over_where_no_daemon_does() {
+    let mut s = gated().await;
+    s.shut_gate("plan");
     let wider = one_file("subnet", "10.0.0.0/16");
     let pull = s.propose("wider", &[("network/main.tf", &wider)]);
+    s.run_is("propose", "network", "planning").await;
+    s.kill();
+    s.open_gate("plan");
+    let drift = s.run(&["drift"]);
+    assert_eq!(drift.code, 0, "{}{}", drift.stdout, drift.stderr);
+    s.start();
     s.comment_with(pull, "1 to change").await;
     s.end().await;
 }

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use super::{ConfigArgument, Exit, shown};
 use crate::clock::now;
 use crate::id::{RepoName, WorkspaceName};
-use crate::serve::DataDirLock;
+use crate::serve::DaemonSeen;
 use crate::store::{NewCommand, Store};
 
 /// Writes a command into the record, where the daemon finds it.
@@ -58,11 +58,11 @@ pub(super) fn ask(
         written_at: now(),
         head: None,
     })?;
-    match DataDirLock::holder(&config.data_dir)? {
-        Some(_) => anstream::eprintln!(
+    match DaemonSeen::look(&store)? {
+        DaemonSeen::Runs { .. } | DaemonSeen::Silent { .. } => anstream::eprintln!(
             "Asked the daemon: `{line}` in {repo}. `mainstay status` shows what becomes of it."
         ),
-        None => anstream::eprintln!(
+        DaemonSeen::Nowhere => anstream::eprintln!(
             "Noted for the daemon, which does not run now: `{line}` in {repo}. It is done when `mainstay serve` is started."
         ),
     }

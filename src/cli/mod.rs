@@ -1,6 +1,8 @@
 //! The command line: parse, call, exit code.
 
 mod ask;
+mod audit;
+mod backup;
 mod check;
 mod dry_run;
 mod run_drift;
@@ -16,6 +18,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use self::audit::AuditFilter;
+use crate::audit::Head;
 use crate::id::{RunId, WorkspaceName};
 
 /// How a command ends. `dry-run` and `drift` use all of them.
@@ -250,6 +254,46 @@ Examples:
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Shows the audit log: who did what, when, on what ground
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "\
+Every event of every run, every command and every force-push is a record, written together with what
+it describes and before anything outside follows from it. Each record holds the hash of the one
+before it.
+
+Examples:
+  mainstay audit
+  mainstay audit --workspace network --since 7d
+  mainstay audit --limit 0 --format json
+  mainstay audit verify
+  mainstay audit export --format csv --since 2026-01-01 --until 2026-04-01 > first-quarter.csv"
+    )]
+    Audit {
+        #[command(subcommand)]
+        command: Option<AuditCommand>,
+        #[command(flatten)]
+        listing: AuditListing,
+    },
+    /// Copies the record, the states and the key into a new folder
+    #[command(after_help = "\
+Works while the daemon runs. The copy has the record as it was at one instant with its audit log, the
+states that Mainstay keeps with their earlier versions, and the key of the fingerprints. Nothing is
+overwritten, and half a copy is never left under that name. It holds secrets in clear, as `data_dir`
+does: it is made for its owner alone.
+
+To restore, end the daemon, move the old `data_dir` away, put the copy in its place and start.
+
+Exit codes: 0 all is copied, 1 an error.
+
+Examples:
+  mainstay backup /backup/mainstay-$(date +%F)")]
+    Backup {
+        /// The folder, which is made
+        folder: PathBuf,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Prints the completions of a shell
     #[command(after_help = "\
 Examples:
@@ -258,6 +302,65 @@ Examples:
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+}
+
+/// Which records of the audit log are listed, and how.
+#[derive(Debug, Clone, clap::Args)]
+struct AuditListing {
+    #[command(flatten)]
+    filter: AuditFilter,
+    /// At most so many, the newest; 0 for all
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 40)]
+    limit: u32,
+    /// The form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+    format: ListFormat,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Lists records, newest first; so does `audit` alone
+    Show(AuditListing),
+    /// Looks for records that were changed, dropped or cut off
+    #[command(after_help = "\
+A record that was changed or dropped shows by the hashes. That the end was cut off shows by the file
+`audit.head` beside the database. Whoever may write to both can write a log anew that has no fault:
+note the head that is printed here elsewhere from time to time, and give it back with --head.
+
+Exit codes: 0 the log is whole, 1 it is not, or it cannot be read.
+
+Examples:
+  mainstay audit verify
+  mainstay audit verify --head 812:9f2c…")]
+    Verify {
+        /// A head that was noted earlier, as COUNT:HASH; may be given several times
+        #[arg(long = "head", value_name = "COUNT:HASH")]
+        heads: Vec<Head>,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Writes each change for an auditor: authorised by whom, how tested, implemented as agreed
+    #[command(after_help = "\
+One entry for each apply, and one for each change that nobody authorised and that was found as drift.
+`emergency` says where a policy was overridden or where there was no proposal.
+
+Exit codes: 0 all is written; 1 an error, or the log is not whole: what is left is written all the
+same.
+
+Examples:
+  mainstay audit export > changes.jsonl
+  mainstay audit export --format csv --workspace network --since 90d")]
+    Export {
+        /// The form of the result
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+        format: ExportFormat,
+        #[command(flatten)]
+        filter: AuditFilter,
+        #[command(flatten)]
+        config: ConfigArgument,
     },
 }
 
@@ -287,6 +390,24 @@ pub(crate) enum ListFormat {
     Text,
     /// For programs
     Json,
+}
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One JSON object a line
+    Jsonl,
+    /// A table for a spreadsheet
+    Csv,
+}
+
+impl fmt::Display for ExportFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+        })
+    }
 }
 
 impl fmt::Display for Format {
@@ -367,6 +488,23 @@ fn call(command: Command) -> anyhow::Result<Exit> {
             config,
         } => ask::ask("apply", &workspaces, repo.as_deref(), &config),
         Command::Cancel { repo, config } => ask::ask("cancel", &[], repo.as_deref(), &config),
+        Command::Audit { command, listing } => {
+            match command.unwrap_or(AuditCommand::Show(listing)) {
+                AuditCommand::Show(AuditListing {
+                    filter,
+                    limit,
+                    format,
+                    config,
+                }) => audit::list(&filter, limit, format, &config),
+                AuditCommand::Verify { heads, config } => audit::verify(&heads, &config),
+                AuditCommand::Export {
+                    format,
+                    filter,
+                    config,
+                } => audit::export(&filter, format, &config),
+            }
+        }
+        Command::Backup { folder, config } => backup::backup(&folder, &config),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -11,12 +11,15 @@ use super::{ConfigArgument, Exit, Format, shown};
 use crate::clock::now;
 use crate::config::LogFormat;
 use crate::decide::drift_order;
+use crate::engine::CancelToken;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::{RunId, WorkspaceName};
 use crate::plan::{Plan, Sign};
 use crate::report;
 use crate::run::{Run, State, Trigger};
-use crate::serve::{Forges, find_engine, find_sandbox, open_fleet, own_environment};
+use crate::serve::{
+    Forges, find_engine, find_sandbox, keep_leases, open_fleet, own_environment,
+};
 use crate::store::{RunUpdate, StoreError};
 use crate::tell::drift_report;
 use crate::worker::{Owner, Wishes, Worker};
@@ -40,6 +43,8 @@ pub(super) fn drift(
         let fleet = open_fleet(config, declarations, &forges)?;
         let worker = Worker::new(Arc::clone(&fleet), engine, sandbox, own_environment());
         let chosen = choose(&fleet, names)?;
+        // What it finds is recorded for as long as it holds the lease of the workspace.
+        let _renewed = keep_leases(Arc::clone(&fleet.store), CancelToken::new());
         let mut exit = Exit::Nothing;
         let mut results = Vec::new();
         for (tracked, name) in chosen {
@@ -141,11 +146,13 @@ async fn look(
                 worker.work(id, &Wishes::default(), &|_| {}).await?;
                 return Ok(fleet.store.run(id)?);
             }
-            Ok(RunUpdate::Busy) if !said => {
-                said = true;
-                eprintln!("{name} is taken by another run; waiting for it to end");
+            Ok(RunUpdate::Busy) => {
+                if !said {
+                    said = true;
+                    eprintln!("{name} is taken by another run; waiting for it to end");
+                }
+                take_over_lost(fleet, worker, tracked, name).await?;
             }
-            Ok(RunUpdate::Busy) => {}
             // The daemon was first, or somebody cancelled it.
             Err(StoreError::Illegal { .. }) => {
                 let run = fleet.store.run(id)?;
@@ -157,6 +164,26 @@ async fn look(
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Takes over the run that has the workspace where its process is gone: there may be no daemon to.
+async fn take_over_lost(
+    fleet: &Fleet,
+    worker: &Worker,
+    tracked: &Tracked,
+    name: &WorkspaceName,
+) -> anyhow::Result<()> {
+    let ours = Owner::this_process();
+    for active in fleet.store.active_runs()? {
+        let owner = active.owner.as_deref().and_then(Owner::read);
+        let lost = owner.is_none_or(|owner| owner != ours && !owner.is_alive());
+        if &active.what.repo == tracked.repo() && &active.what.workspace == name && lost {
+            let run = fleet.store.run(active.id)?;
+            let former = active.owner.as_deref();
+            worker.recover(&run, former, &CancelToken::new()).await?;
+        }
+    }
+    Ok(())
 }
 
 fn outcome(run: &Run) -> Exit {

@@ -1,10 +1,12 @@
 //! The commands that run the daemon.
 
+use anyhow::bail;
+
 use super::{ConfigArgument, Exit, shown};
 use crate::config::LogFormat;
 use crate::engine::CancelToken;
 use crate::serve::{
-    Daemon, Forges, find_engine, find_sandbox, open_fleet, own_environment, say_sandbox,
+    Daemon, Ended, Forges, find_engine, find_sandbox, open_fleet, own_environment, say_sandbox,
 };
 use crate::{demo, web};
 
@@ -24,13 +26,21 @@ pub(super) fn serve(argument: &ConfigArgument) -> anyhow::Result<Exit> {
         let engine = find_engine(&config)?;
         let forges = Forges::new(&config, &declarations)?;
         let fleet = open_fleet(config, declarations, &forges)?;
-        let daemon = Daemon::new(fleet, engine, sandbox, own_environment()).await?;
+        let Some(daemon) = Daemon::new(fleet, engine, sandbox, own_environment(), &end).await? else {
+            return Ok(Exit::Nothing);
+        };
         let listener = web::listen(daemon.fleet(), &end).await?;
-        daemon.run(end).await;
+        let ended = daemon.run(end).await;
         if let Some(listener) = listener {
             listener.abort();
         }
-        Ok(Exit::Nothing)
+        match ended {
+            Ended::InOrder => Ok(Exit::Nothing),
+            Ended::TakenOver => bail!(
+                "another `mainstay serve` took over, since this one did nothing for too long; start it again to have it \
+                 wait for its turn"
+            ),
+        }
     })
 }
 

@@ -9,7 +9,7 @@ use crate::decide::Settled;
 use crate::id::ProposalKey;
 use crate::plan::Plan;
 use crate::run::{Purpose, State};
-use crate::serve::DataDirLock;
+use crate::serve::DaemonSeen;
 use crate::store::{ProposalState, RunFilter, Store};
 use crate::tell::Wanted;
 use crate::workspace::Declaration;
@@ -28,24 +28,38 @@ pub(super) fn status(
 ) -> anyhow::Result<Exit> {
     let (config, declarations) = shown::load(argument)?;
     let store = Store::open_existing(&config.data_dir)?;
-    let daemon = DataDirLock::holder(&config.data_dir)?;
+    let daemon = DaemonSeen::look(&store)?;
     let mut all = Vec::new();
     for declaration in &declarations {
         all.push(repository(&store, declaration, comments)?);
     }
     match format {
         ListFormat::Json => {
+            let (process, silent) = match daemon {
+                DaemonSeen::Nowhere => (None, None),
+                DaemonSeen::Runs { pid } => (Some(pid), None),
+                DaemonSeen::Silent { pid, since } => (Some(pid), Some(since)),
+            };
             let value = json!({
                 "schema": "mainstay.status/1",
-                "daemon": daemon,
+                "daemon": process,
+                "daemon_silent_since": silent,
                 "repositories": all,
             });
             anstream::println!("{}", serde_json::to_string_pretty(&value)?);
         }
         ListFormat::Text => {
             match daemon {
-                Some(process) => anstream::println!("The daemon runs (process {process})."),
-                None => anstream::println!("The daemon does not run; `mainstay serve` starts it."),
+                DaemonSeen::Runs { pid } => anstream::println!("The daemon runs (process {pid})."),
+                DaemonSeen::Silent { pid, since } => anstream::println!(
+                    "The daemon (process {pid}) is there and has recorded nothing since {}: it is stopped, or it cannot \
+                     write to {}. Its log and /health say more.",
+                    ago(since),
+                    config.data_dir.display()
+                ),
+                DaemonSeen::Nowhere => {
+                    anstream::println!("The daemon does not run; `mainstay serve` starts it.");
+                }
             }
             for value in &all {
                 anstream::println!();
@@ -118,8 +132,8 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
             "comment": body.filter(|_| comments).map(|body| shown::without_marker(&body).to_owned()),
         }));
     }
-    let tellings = store.tellings(repo)?;
-    let issues: Vec<_> = tellings
+    let issues: Vec<_> = store
+        .open_issues(repo)?
         .iter()
         // What could not be opened stands among the untold.
         .filter(|t| t.error.is_none() || t.remote_id.is_some())
@@ -131,7 +145,8 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
             _ => None,
         })
         .collect();
-    let untold: Vec<_> = tellings
+    let untold: Vec<_> = store
+        .untold(repo)?
         .into_iter()
         .filter_map(|t| {
             t.error

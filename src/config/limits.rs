@@ -42,9 +42,10 @@ impl Default for Limits {
 /// A text is no size.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no size above 0 like `64MiB` or `4GiB` (KiB, MiB, GiB or TiB)")]
-struct InvalidSize(String);
+pub(super) struct InvalidSize(String);
 
-fn size(given: &str) -> Result<u64, InvalidSize> {
+/// Reads a size, `500MiB` or `2GiB`, and gives it in bytes.
+pub(super) fn size(given: &str) -> Result<u64, InvalidSize> {
     let invalid = || InvalidSize(given.to_owned());
     let digits = given.trim_end_matches(|c: char| !c.is_ascii_digit());
     let shift = match given[digits.len()..].trim() {

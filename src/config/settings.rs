@@ -45,8 +45,28 @@ pub struct Config {
     pub sandbox: SandboxSettings,
     /// What one run may use.
     pub limits: Limits,
+    /// How long what runs left is kept.
+    pub keep: KeepSettings,
     /// How log lines are written.
     pub log: LogFormat,
+}
+
+/// How long what runs left is kept. What happened stays in the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepSettings {
+    /// Plans and logs of runs that ended longer ago are removed.
+    pub runs: Duration,
+    /// In bytes: where the plans and logs of all runs are larger, the oldest go earlier.
+    pub size: u64,
+}
+
+impl Default for KeepSettings {
+    fn default() -> Self {
+        Self {
+            runs: Duration::from_secs(30 * 24 * 60 * 60),
+            size: 2 << 30,
+        }
+    }
 }
 
 /// What plans and applies.
@@ -143,6 +163,7 @@ impl Config {
                 write: Vec::new(),
             },
             limits: Limits::default(),
+            keep: KeepSettings::default(),
             log: LogFormat::Text,
             folder,
         }
@@ -218,6 +239,13 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
     }
     if let Some(table) = top.table("limits") {
         config.limits = limits::read(table);
+    }
+    if let Some(mut table) = top.table("keep") {
+        let runs = table.parsed("runs", parse_duration).map(|d| d.value);
+        set(&mut config.keep.runs, runs);
+        let size = table.parsed("size", limits::size).map(|s| s.value);
+        set(&mut config.keep.size, size);
+        table.finish(|_| None);
     }
     if let Some(mut table) = top.table("log") {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -415,6 +443,10 @@ mod tests {
             memory     = "2GiB"
             open_files = 100
 
+            [keep]
+            runs = "7d"
+            size = "500MiB"
+
             [log]
             format = "json"
             "#,
@@ -452,6 +484,10 @@ mod tests {
                     memory: 2 << 30,
                     open_files: 100,
                     ..Limits::default()
+                },
+                keep: KeepSettings {
+                    runs: Duration::from_secs(7 * 86_400),
+                    size: 500 << 20,
                 },
                 log: LogFormat::Json,
             }

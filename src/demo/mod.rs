@@ -145,7 +145,9 @@ pub async fn run(
     let mut environment = own_environment();
     environment.retain(|(name, _)| name != "TF_CLI_CONFIG_FILE" && name != "TF_PLUGIN_CACHE_DIR");
     environment.extend(stage.environment());
-    let daemon = Daemon::new(Arc::clone(&fleet), engine, Sandbox::none(), environment).await?;
+    let Some(daemon) = Daemon::new(Arc::clone(&fleet), engine, Sandbox::none(), environment, end).await? else {
+        return Ok(());
+    };
     let stop = CancelToken::new();
     let running = tokio::spawn(daemon.run(stop.clone()));
     let show = Show {

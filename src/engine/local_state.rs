@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::Deserialize;
 
+use crate::plan::StateVersion;
+
 /// How many earlier versions of a state are kept.
 const VERSIONS: usize = 50;
 
@@ -29,8 +31,7 @@ struct Head {
     #[serde(rename = "version")]
     _version: u64,
     serial: u64,
-    #[serde(rename = "lineage")]
-    _lineage: String,
+    lineage: String,
 }
 
 /// Looks at the state in `path`.
@@ -51,6 +52,15 @@ pub(super) fn look(path: &Path) -> io::Result<Condition> {
         Err(_) if bytes.is_empty() && is_locked(path)? => Ok(Condition::BeingWritten),
         Err(_) => Ok(Condition::Corrupt),
     }
+}
+
+/// Which state is in `path`; `None` where there is none, or none that can be read.
+pub fn mark(path: &Path) -> Option<StateVersion> {
+    let head: Head = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    Some(StateVersion {
+        lineage: head.lineage,
+        serial: head.serial,
+    })
 }
 
 /// Whether another process holds Terraform's lock on the state.

@@ -51,6 +51,7 @@ pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
 use crate::plan::Diagnostic;
+pub use local_state::mark as state_mark;
 
 /// How long `version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(30);

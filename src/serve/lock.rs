@@ -1,54 +1,34 @@
-//! The data folder belongs to one daemon at a time, and has a key of its own.
+//! The lock of the data folder, and its key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Whoever asks for the holder has the lock for an instant; a daemon that starts waits so long.
-const HOLDER_ASKED: Duration = Duration::from_millis(200);
+/// The file that is locked. It holds the number of the process that locked it last.
+const LOCK_FILE: &str = "daemon.lock";
 
-/// Why the data folder cannot be taken.
+/// The lock file of the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Another daemon has it.
-    #[error(
-        "another `mainstay serve` (process {holder}) works with {folder}: end it first, or give this one a `data_dir` of its own"
-    )]
-    Taken {
-        /// The folder.
-        folder: PathBuf,
-        /// The process that has it.
-        holder: String,
-    },
-    /// The lock file cannot be used.
-    #[error("cannot use the lock file {file}")]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
+#[error("cannot use the lock file {file}")]
+pub struct LockError {
+    file: PathBuf,
+    #[source]
+    source: std::io::Error,
 }
 
 /// The data folder, taken until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub struct DataDirLock {
+pub(super) struct DataDirLock {
     _file: File,
 }
 
 impl DataDirLock {
-    /// Takes the folder.
-    ///
-    /// # Errors
-    ///
-    /// [`LockError::Taken`] where another daemon has it.
-    pub fn take(folder: &Path) -> Result<Self, LockError> {
-        let path = folder.join("daemon.lock");
-        let failed = |source| LockError::File {
+    /// Takes the folder; `None` where another process has it.
+    pub(super) fn take(folder: &Path) -> Result<Option<Self>, LockError> {
+        let path = folder.join(LOCK_FILE);
+        let failed = |source| LockError {
             file: path.clone(),
             source,
         };
@@ -60,53 +40,18 @@ impl DataDirLock {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        if !Self::is_ours_within(&file, HOLDER_ASKED) {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(failed)?;
-            return Err(LockError::Taken {
-                folder: folder.to_owned(),
-                holder: holder.trim().to_owned(),
-            });
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(None);
         }
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Some(Self { _file: file }))
     }
 
-    /// Whether the lock could be had in that time.
-    fn is_ours_within(file: &File, limit: Duration) -> bool {
-        let began = Instant::now();
-        while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if began.elapsed() > limit {
-                return false;
-            }
-            std::thread::sleep(limit / 20);
-        }
-        true
-    }
-
-    /// The number of the process that has the folder; `None` where no daemon has it.
-    ///
-    /// # Errors
-    ///
-    /// [`LockError::File`] where the lock file is there and cannot be read.
-    pub fn holder(folder: &Path) -> Result<Option<u32>, LockError> {
-        let path = folder.join("daemon.lock");
-        let failed = |source| LockError::File {
-            file: path.clone(),
-            source,
-        };
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
-            return Ok(None);
-        }
-        let mut holder = String::new();
-        file.read_to_string(&mut holder).map_err(failed)?;
-        Ok(holder.trim().parse().ok())
+    /// Whether a process has the folder.
+    pub(super) fn is_taken(folder: &Path) -> bool {
+        File::open(folder.join(LOCK_FILE))
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 }
 
@@ -152,28 +97,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_data_folder_has_one_daemon_at_a_time() {
+    fn a_data_folder_is_locked_by_one_process_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
+        assert!(!DataDirLock::is_taken(folder.path()));
         let first = DataDirLock::take(folder.path()).unwrap();
-        let error = DataDirLock::take(folder.path()).unwrap_err();
-        assert!(
-            error.to_string().contains(&std::process::id().to_string()),
-            "{error}"
-        );
+        assert!(first.is_some());
+        assert!(DataDirLock::take(folder.path()).unwrap().is_none());
+        assert!(DataDirLock::is_taken(folder.path()));
         drop(first);
-        DataDirLock::take(folder.path()).unwrap();
-    }
-
-    #[test]
-    fn who_has_the_folder_can_be_asked_and_asking_takes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(DataDirLock::holder(folder.path()).unwrap(), None);
-        let lock = DataDirLock::take(folder.path()).unwrap();
-        let ours = Some(std::process::id());
-        assert_eq!(DataDirLock::holder(folder.path()).unwrap(), ours);
-        drop(lock);
-        assert_eq!(DataDirLock::holder(folder.path()).unwrap(), None);
-        DataDirLock::take(folder.path()).unwrap();
+        assert!(!DataDirLock::is_taken(folder.path()));
+        assert!(DataDirLock::take(folder.path()).unwrap().is_some());
     }
 
     #[test]

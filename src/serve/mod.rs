@@ -2,25 +2,30 @@
 
 mod lock;
 mod scheduler;
+mod sweep;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-pub use lock::{DataDirLock, LockError};
+pub use lock::LockError;
+pub use turn::{DaemonSeen, Renewer, keep_leases};
 
 use self::scheduler::Scheduler;
+use self::turn::Turn;
 use crate::clock::now;
 use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
 use crate::fault::chain;
-use crate::fleet::{Fleet, Looks, Tracked};
+use crate::fleet::{Fleet, Looks, Pulse, Tracked};
 use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError};
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
@@ -30,12 +35,15 @@ use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;
 use crate::watch::Watch;
-use crate::worker::{Places, Worker, stranded_state};
+use crate::worker::{Places, Worker};
 use crate::workspace::{Declaration, RepoAddress};
 
 /// How often the daemon looks at its own record when nothing wakes it: what other processes
 /// (`mainstay apply`, `mainstay drift`) wrote is seen this soon.
 const RECORD_LOOK: Duration = Duration::from_secs(1);
+
+/// When the record is looked at again after that failed: the disk is full, say.
+const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(5);
 
 /// How long an apply may go on after the daemon was asked to end; then it is left to the next one.
 const APPLY_GRACE: Duration = Duration::from_secs(600);
@@ -55,8 +63,8 @@ pub enum StartError {
     /// Terraform is not there.
     #[error("Terraform cannot be used")]
     Engine(#[from] EngineError),
-    /// Another daemon has the data folder.
-    #[error("the data folder is taken")]
+    /// The data folder cannot be locked.
+    #[error("the data folder cannot be used")]
     Lock(#[from] LockError),
     /// The credentials for GitHub cannot be read.
     #[error("the credentials for GitHub cannot be read")]
@@ -200,6 +208,7 @@ pub fn open_fleet(
         store,
         repositories,
         key,
+        pulse: Pulse::new(now()),
         looks: Looks::default(),
     }))
 }
@@ -265,11 +274,21 @@ pub struct Daemon {
     sandbox: Sandbox,
     environment: Vec<(String, String)>,
     /// Held for as long as the daemon lives.
-    _lock: DataDirLock,
+    turn: Turn,
+}
+
+/// How a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was asked to.
+    InOrder,
+    /// At once, since another daemon took over: it has done nothing for too long.
+    TakenOver,
 }
 
 impl Daemon {
-    /// Puts the daemon together; nothing runs yet.
+    /// Puts the daemon together; nothing runs yet. While another daemon works with the record, it
+    /// waits for that one's end; `None` where `end` comes first.
     ///
     /// # Errors
     ///
@@ -279,8 +298,11 @@ impl Daemon {
         engine: Arc<Engine>,
         sandbox: Sandbox,
         environment: Vec<(String, String)>,
-    ) -> Result<Self, StartError> {
-        let lock = DataDirLock::take(&fleet.config.data_dir)?;
+        end: &CancelToken,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(turn) = Turn::wait(&fleet.store, &fleet.config.data_dir, end).await? else {
+            return Ok(None);
+        };
         for tracked in fleet.repositories.values() {
             // Only who has the folder may say which branch is kept.
             fleet
@@ -289,13 +311,13 @@ impl Daemon {
         }
         let version = engine.version().await?;
         info!(engine = %version, repositories = fleet.repositories.len(), data_dir = %fleet.config.data_dir.display(), "Mainstay {} starts with {version}", env!("CARGO_PKG_VERSION"));
-        Ok(Self {
+        Ok(Some(Self {
             fleet,
             engine,
             sandbox,
             environment,
-            _lock: lock,
-        })
+            turn,
+        }))
     }
 
     /// The repositories that are kept, and their record.
@@ -304,15 +326,16 @@ impl Daemon {
     }
 
     /// Runs until `end` is cancelled, then ends in order: no new work, plans are dropped, applies
-    /// get a grace and are then left to the next daemon, which takes them over.
-    pub async fn run(self, end: CancelToken) {
+    /// get a grace and are then left to the next daemon, which takes them over. Where another daemon
+    /// took over meanwhile, it ends at once.
+    pub async fn run(self, end: CancelToken) -> Ended {
         let worker = Arc::new(Worker::new(
             Arc::clone(&self.fleet),
             Arc::clone(&self.engine),
             self.sandbox.clone(),
             self.environment.clone(),
         ));
-        sweep_checkouts(&self.fleet, worker.places());
+        let sweeper = self.spawn_sweeper(worker.places());
         let wake = Arc::new(Notify::new());
         let last_call = CancelToken::new();
         let tellers = self.spawn_tellers(&last_call);
@@ -321,17 +344,23 @@ impl Daemon {
         let (ended, mut endings) = mpsc::unbounded_channel();
         let mut scheduler = Scheduler::new(Arc::clone(&self.fleet), worker, ended);
         let mut told = None;
-        while !end.is_cancelled() {
+        let lost = self.turn.lost.clone();
+        while !end.is_cancelled() && !lost.is_cancelled() {
             // Read before the look: what is written meanwhile is looked at once more.
             let version = self.fleet.store.version().ok();
+            let mut failed = false;
             let next = match scheduler.tick() {
-                Ok(next) => next,
+                Ok(next) => {
+                    self.fleet.pulse.beat(now());
+                    next
+                }
                 Err(error) => {
                     error!(
                         "Looking at the record failed and is tried again: {}",
                         chain(&error)
                     );
-                    None
+                    failed = true;
+                    Some(now() + AFTER_FAILURE)
                 }
             };
             if version.is_none() || version != told {
@@ -342,9 +371,13 @@ impl Daemon {
             loop {
                 tokio::select! {
                     () = end.cancelled() => break,
+                    () = lost.cancelled() => break,
                     () = wake.notified() => break,
                     Some(_) = endings.recv() => break,
                     () = tokio::time::sleep(RECORD_LOOK) => {
+                        if !failed {
+                            self.fleet.pulse.beat(now());
+                        }
                         let due = next.is_some_and(|at| at <= now());
                         let now = self.fleet.store.version().ok();
                         if due || now.is_none() || now != version {
@@ -355,6 +388,12 @@ impl Daemon {
             }
         }
         watcher.abort();
+        sweeper.abort();
+        if lost.is_cancelled() {
+            // Everything is the other one's, and nothing that is done here is recorded any more.
+            tellers.values().for_each(|teller| teller.task.abort());
+            return Ended::TakenOver;
+        }
         self.wind_down(&mut scheduler, &mut endings).await;
         // What is known by now is told; what cannot be is told by the next daemon.
         last_call.cancel();
@@ -367,7 +406,26 @@ impl Daemon {
                 warn!(repo = %repo, "{repo} could not be told of everything before the end");
             }
         }
+        self.turn.release();
         info!("Mainstay has ended");
+        Ended::InOrder
+    }
+
+    /// Removes what is old, at the start and from time to time.
+    fn spawn_sweeper(&self, places: &Places) -> JoinHandle<()> {
+        let (fleet, places) = (Arc::clone(&self.fleet), places.clone());
+        tokio::spawn(async move {
+            loop {
+                let (fleet, places) = (Arc::clone(&fleet), places.clone());
+                let swept = tokio::task::spawn_blocking(move || {
+                    sweep::sweep(&fleet.store, &places, &fleet.config.keep);
+                });
+                if let Err(error) = swept.await {
+                    error!("Sweeping was cut short: {error}");
+                }
+                tokio::time::sleep(sweep::SWEEP_EVERY).await;
+            }
+        })
     }
 
     async fn wind_down(
@@ -454,28 +512,4 @@ impl Daemon {
 struct Teller {
     wake: Arc<Notify>,
     task: JoinHandle<()>,
-}
-
-/// Removes checkouts that a killed daemon left, except of runs whose Terraform may still need them.
-fn sweep_checkouts(fleet: &Fleet, places: &Places) {
-    let Ok(active) = fleet.store.active_runs() else {
-        return;
-    };
-    let kept: Vec<String> = active
-        .iter()
-        .map(|(run, _)| format!("run-{}-", run.id))
-        .collect();
-    let Ok(entries) = std::fs::read_dir(places.checkouts()) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let swept = name.starts_with("run-")
-            && !kept.iter().any(|prefix| name.starts_with(prefix))
-            // It is the only record of what that apply made.
-            && stranded_state(&entry.path()).is_none();
-        if swept {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }

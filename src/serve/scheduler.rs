@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use crate::clock::{Timestamp, now};
-use crate::decide::{Action, due, next_drift, next_to_start};
+use crate::decide::{Action, Stopping, due, next_drift, next_to_start};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::RunId;
@@ -50,20 +50,25 @@ impl Scheduler {
 
     /// Takes over the runs whose process is gone: a start is an ordinary look at what is.
     pub(crate) fn adopt(&mut self) -> Result<(), StoreError> {
-        for (run, owner) in self.fleet.store.active_runs()? {
-            let owner = owner.as_deref().and_then(Owner::read);
+        for active in self.fleet.store.active_runs()? {
+            let owner = active.owner.as_deref().and_then(Owner::read);
+            // A process that lives and does not renew its lease is stopped, or cannot record anything.
+            let renews = active.lease_until.is_some_and(|until| until > now());
             // What is ours and not under way was left running, or could not be recorded.
-            let others = owner.is_some_and(|owner| owner != self.owner && owner.is_alive());
-            if others || self.under_way.contains_key(&run.id) {
+            let others =
+                owner.is_some_and(|owner| owner != self.owner && owner.is_alive() && renews);
+            if others || self.under_way.contains_key(&active.id) {
                 continue;
             }
+            let run = self.fleet.store.run(active.id)?;
             info!(run.id = %run.id, state = %run.state, "Run {} was {} when its process was lost", run.id, run.state);
             let worker = Arc::clone(&self.worker);
             let id = run.id;
             let wishes = Wishes::default();
             let token = wishes.apply.clone();
             self.spawn(id, wishes, async move {
-                if let Err(error) = worker.recover(&run, &token).await {
+                let former = active.owner.as_deref();
+                if let Err(error) = worker.recover(&run, former, &token).await {
                     error!(run.id = %id, "Taking over run {id} failed: {}", chain(&error));
                 }
             });
@@ -76,6 +81,12 @@ impl Scheduler {
     pub(crate) fn tick(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let mut next: Option<Timestamp> = None;
         self.under_way.retain(|_, run| !run.task.is_finished());
+        if self.fleet.store.trouble().is_some() {
+            // Nothing is begun, and nothing taken over, before something can be recorded again.
+            self.fleet
+                .store
+                .renew_leases(&self.owner.to_string(), now())?;
+        }
         self.adopt()?;
         for tracked in self.fleet.repositories.values() {
             // What is wrong with the record of one repository keeps none of the others waiting.
@@ -115,7 +126,10 @@ impl Scheduler {
         let mut queued = Vec::new();
         let mut busy = HashSet::new();
         for run in open {
-            let stop = run.result.stop.clone();
+            let stop = match run.stopping {
+                Stopping::Yes => self.fleet.store.run(run.id)?.result.stop,
+                Stopping::No => None,
+            };
             match (run.state, stop) {
                 // It was lost before it could be ended as it was asked to.
                 (State::Queued | State::Held, Some(stop)) => {

@@ -26,6 +26,7 @@ mod peer;
 mod protocol;
 mod ssh;
 mod tidy;
+mod walk;
 mod wire;
 mod work_tree;
 

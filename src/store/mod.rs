@@ -1,24 +1,43 @@
 //! The record: one SQLite file in `data_dir`, written before and after everything that matters.
 
+mod audit;
+mod backup;
 mod commands;
+mod error;
+mod leases;
+mod proposals;
 mod repositories;
+mod run_rows;
 mod runs;
+mod steps;
 mod tellings;
+mod workspaces;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
+pub use audit::HEAD_FILE;
 pub use commands::{Command, CommandState, NewCommand};
-pub use repositories::{BaseMove, ProposalRow, ProposalState, Repository, WorkspaceRow};
-pub use runs::{Begin, RunFilter, RunUpdate, StepRow};
+pub use error::StoreError;
+pub use leases::{DaemonLease, LEASE, Renewal, TakeOver};
+pub use proposals::{ProposalRow, ProposalState};
+pub use repositories::{BaseMove, Repository};
+pub use run_rows::{OpenRun, RunFilter};
+pub use runs::{Begin, RunUpdate};
+pub use steps::StepRow;
 pub use tellings::Telling;
+pub use workspaces::WorkspaceRow;
 
-use crate::run::IllegalEvent;
+use self::leases::Fences;
+use crate::audit::Head;
+use crate::clock::{Timestamp, now};
 
 /// The name of the file in `data_dir`.
 pub const FILE_NAME: &str = "mainstay.db";
@@ -29,96 +48,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The steps from an empty file to the present form, in order. A step that was released is never edited.
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
-/// Why the record could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file is damaged. It is left as it is.
-    #[error(
-        "the database {file} is damaged ({finding}). It was left as it is. Put a backup in its place, or move it away to \
-         start with an empty record: states of workspaces are kept beside it, but what was applied is then compared anew"
-    )]
-    Corrupt {
-        /// The file.
-        file: PathBuf,
-        /// What was found.
-        finding: String,
-    },
-    /// The file was written by a newer version.
-    #[error(
-        "the database {file} has form {found}, and this version knows forms up to {known}: use a newer Mainstay"
-    )]
-    TooNew {
-        /// The file.
-        file: PathBuf,
-        /// Its form.
-        found: usize,
-        /// The newest form that is known.
-        known: usize,
-    },
-    /// There is no file, and the command only reads.
-    #[error(
-        "nothing is recorded at {file} yet: start `mainstay serve` with these settings, or name those of the daemon \
-         by `--config`"
-    )]
-    Missing {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The folder cannot be made.
-    #[error("cannot make the folder {folder}; `data_dir` in the settings names it")]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// SQLite refused.
-    #[error("the database {file} cannot {action}")]
-    Sqlite {
-        /// The file.
-        file: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// Why not.
-        #[source]
-        source: rusqlite::Error,
-    },
-    /// A value in the file is none that this version writes.
-    #[error("the database holds a {what} that this version does not understand: {value}")]
-    Unreadable {
-        /// What it should be.
-        what: &'static str,
-        /// The value.
-        value: String,
-    },
-    /// A run cannot take that event where it stands.
-    #[error("run {run} is not where it was thought to be")]
-    Illegal {
-        /// The run's number.
-        run: i64,
-        /// The state and the event.
-        #[source]
-        source: IllegalEvent,
-    },
-    /// A row that must be there is not.
-    #[error("there is no {what} {key} in the database")]
-    NotFound {
-        /// What was looked for.
-        what: &'static str,
-        /// By which key.
-        key: String,
-    },
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(source: rusqlite::Error) -> Self {
-        Self::Sqlite {
-            file: PathBuf::from(FILE_NAME),
-            action: "be read or written",
-            source,
-        }
-    }
+/// Why nothing can be recorded at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What fails, and what to do.
+    pub text: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// How far the record has come; equal as long as nothing was written.
@@ -132,6 +68,14 @@ pub struct Version {
 pub struct Store {
     connection: Mutex<Connection>,
     file: PathBuf,
+    /// How far the audit log had come when that was noted last beside the file.
+    noted: Mutex<Head>,
+    /// What this process holds.
+    fences: Mutex<Fences>,
+    /// Why the last write failed, where it was the disk.
+    trouble: Mutex<Option<Trouble>>,
+    /// Changes of ours that nothing follows from.
+    quiet: AtomicU64,
 }
 
 impl Store {
@@ -145,12 +89,14 @@ impl Store {
             folder: data_dir.to_owned(),
             source,
         })?;
-        Self::open_with(
+        let store = Self::open_with(
             data_dir.join(FILE_NAME),
             OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
+        )?;
+        store.audit_reconcile(now())?;
+        Ok(store)
     }
 
     /// Opens the record in `data_dir` where there is one.
@@ -172,19 +118,7 @@ impl Store {
     fn open_with(file: PathBuf, flags: OpenFlags) -> Result<Self, StoreError> {
         let failed = |action: &'static str| {
             let file = file.clone();
-            move |source: rusqlite::Error| match source.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                    StoreError::Corrupt {
-                        file,
-                        finding: source.to_string(),
-                    }
-                }
-                _ => StoreError::Sqlite {
-                    file,
-                    action,
-                    source,
-                },
-            }
+            move |source: rusqlite::Error| StoreError::of(source, &file, action)
         };
         let mut connection =
             Connection::open_with_flags(&file, flags).map_err(failed("be opened"))?;
@@ -204,9 +138,14 @@ impl Store {
             return Err(StoreError::Corrupt { file, finding });
         }
         migrate(&mut connection, &file)?;
+        let noted = audit::head(&connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
             file,
+            noted: Mutex::new(noted),
+            fences: Mutex::default(),
+            trouble: Mutex::default(),
+            quiet: AtomicU64::default(),
         })
     }
 
@@ -224,8 +163,27 @@ impl Store {
         let connection = self.lock();
         Ok(Version {
             others: connection.query_row("PRAGMA data_version", [], |row| row.get(0))?,
-            ours: connection.total_changes(),
+            ours: connection
+                .total_changes()
+                .saturating_sub(self.quiet.load(Ordering::Relaxed)),
         })
+    }
+
+    /// Why nothing can be recorded at present, where the last write failed for the disk's sake.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Leaves changes out of the [`Version`].
+    fn keep_quiet(&self, changes: u64) {
+        self.quiet.fetch_add(changes, Ordering::Relaxed);
+    }
+
+    fn fences(&self) -> MutexGuard<'_, Fences> {
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -240,10 +198,43 @@ impl Store {
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let done = self
+            .transact(work)
+            .map_err(|error| error.in_file(&self.file));
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &done {
+            Err(error) if error.is_of_the_disk() => {
+                let since = trouble.as_ref().map_or_else(now, |before| before.since);
+                *trouble = Some(Trouble {
+                    text: crate::fault::chain(error),
+                    since,
+                });
+            }
+            Ok(_) => *trouble = None,
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn transact<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
+        let head = audit::head(&transaction)?;
         transaction.commit()?;
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted != head {
+            // It stays behind where this fails, and the next write tries it again.
+            match audit::write_head(&self.file, &head) {
+                Ok(()) => *noted = head,
+                Err(error) => {
+                    warn!("The head of the audit log could not be noted beside it: {error}");
+                }
+            }
+        }
         Ok(value)
     }
 }
@@ -367,6 +358,95 @@ mod tests {
             matches!(error, StoreError::TooNew { found: 99, .. }),
             "{error}"
         );
+    }
+
+    fn order(workspace: &str) -> crate::run::NewRun {
+        crate::run::NewRun {
+            repo: "acme/infra".parse().unwrap(),
+            workspace: workspace.parse().unwrap(),
+            purpose: crate::run::Purpose::Merge,
+            proposal: None,
+            commit: "1".repeat(40).parse().unwrap(),
+            base: None,
+            tree: "2".repeat(40).parse().unwrap(),
+            inputs: "in".into(),
+            trigger: crate::run::Trigger::Commit,
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_loses_nothing_that_was_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let limit = |pages: u32| {
+            let connection = store.lock();
+            connection
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+                .unwrap();
+        };
+        // SQLite keeps at least the pages that there are.
+        limit(1);
+        let mut recorded = 0;
+        let error = loop {
+            match store.add_run(&order("network"), now()) {
+                Ok(_) => recorded += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(error.to_string().contains(folder.path().to_str().unwrap()));
+        let trouble = store.trouble().unwrap();
+        assert!(
+            trouble.text.contains("the disk is full"),
+            "{}",
+            trouble.text
+        );
+        assert_eq!(store.open_runs().unwrap().len(), recorded);
+        limit(100_000);
+        store.add_run(&order("network"), now()).unwrap();
+        assert_eq!(store.trouble(), None);
+        assert_eq!(store.open_runs().unwrap().len(), recorded + 1);
+        assert_eq!(store.audit_verify(&[]).unwrap().faults, []);
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_written_is_said_and_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.add_run(&order("network"), now()).unwrap();
+        // SQLite answers a write as it does on a disk that is mounted for reading only. Rights on the
+        // file would not do: the tests may run as a user whom none of them stops.
+        let query_only = |on: bool| store.lock().pragma_update(None, "query_only", on).unwrap();
+        query_only(true);
+        let error = store.add_run(&order("dns"), now()).unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+        assert!(store.trouble().unwrap().text.contains("read-only"));
+        assert_eq!(store.open_runs().unwrap().len(), 1);
+        query_only(false);
+        store.add_run(&order("dns"), now()).unwrap();
+        assert_eq!(store.trouble(), None);
+    }
+
+    #[test]
+    fn the_runs_under_way_are_found_without_looking_at_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let connection = store.lock();
+        let plan = |condition: &str| -> String {
+            connection
+                .query_row(
+                    &format!(
+                        "EXPLAIN QUERY PLAN SELECT id FROM runs WHERE {condition} ORDER BY id"
+                    ),
+                    [],
+                    |row| row.get(3),
+                )
+                .unwrap()
+        };
+        for condition in [run_rows::ACTIVE, run_rows::OPEN] {
+            let plan = plan(condition);
+            assert!(plan.contains("runs_open"), "{plan}");
+        }
     }
 
     #[test]

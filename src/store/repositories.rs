@@ -1,12 +1,15 @@
-//! Repositories, their base branch's history, proposals and workspaces in the record.
+//! Repositories and their base branch's history in the record.
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Store, StoreError, from_json, from_text, opt_text, to_json, to_text};
+use super::audit::append;
+use super::proposals::record_open;
+use super::{ProposalState, Store, StoreError, from_json, from_text, opt_text, to_json, to_text};
+use crate::audit::{Record, What};
 use crate::clock::Timestamp;
-use crate::decide::{AppliedAt, Consideration, Settled, Touched, View};
-use crate::forge::{Fate, Look, Proposal};
-use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, WorkspaceName};
+use crate::decide::View;
+use crate::forge::{Fate, Look};
+use crate::id::{BranchName, CommitSha, ProposalKey, RepoName};
 
 /// A repository as it is recorded.
 #[derive(Debug, Clone)]
@@ -43,65 +46,6 @@ pub enum BaseMove {
         /// The head before.
         from: CommitSha,
     },
-}
-
-/// How a proposal is recorded to stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProposalState {
-    /// It is open.
-    Open,
-    /// It was closed without being merged.
-    Closed,
-    /// It was merged.
-    Merged,
-}
-
-/// A proposal as it is recorded.
-#[derive(Debug, Clone)]
-pub struct ProposalRow {
-    /// As the forge showed it last.
-    pub proposal: Proposal,
-    /// How it stands.
-    pub state: ProposalState,
-    /// The commit of the base branch that has it.
-    pub merged_as: Option<CommitSha>,
-    /// The head of a fork that a person asked to plan.
-    pub permitted: Option<CommitSha>,
-    /// The head that it had when comments were last read; `None` before that. A command that is
-    /// read while the head is another one may have been meant for either.
-    pub previous: Option<CommitSha>,
-    /// What `consideration` was made from.
-    pub considered: Option<String>,
-    /// What came of merging it with the base.
-    pub consideration: Option<Consideration>,
-    /// When it changed last.
-    pub changed_at: Timestamp,
-}
-
-impl ProposalRow {
-    /// The workspaces that it touches, as far as it was looked at.
-    pub fn touched(&self) -> &[Touched] {
-        match &self.consideration {
-            Some(Consideration::Merges { touched, .. }) => touched,
-            _ => &[],
-        }
-    }
-}
-
-/// A workspace as it is recorded.
-#[derive(Debug, Clone)]
-pub struct WorkspaceRow {
-    /// Its name.
-    pub name: WorkspaceName,
-    /// The commit that it is at.
-    pub applied: Option<AppliedAt>,
-    /// Whether the last apply that began came to a good end.
-    pub settled: Settled,
-    /// Why a person must agree to the next change: the base branch was force-pushed.
-    pub rewound: Option<String>,
-    /// When drift was looked for last.
-    pub drift_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -234,6 +178,13 @@ impl Store {
                     "UPDATE proposals SET state = ?3, merged_as = ?4, changed_at = ?5 WHERE repo = ?1 AND key = ?2",
                     params![repo.as_str(), key.to_string(), to_text(&state), merged_as, at],
                 )?;
+                if let Fate::Merged(commit) = fate {
+                    let mut record = Record::new(What::Merged, at);
+                    record.repository = Some(repo.clone());
+                    record.proposal = Some(key.clone());
+                    record.commit = Some(commit.clone());
+                    append(tx, record)?;
+                }
             }
             Ok(())
         })
@@ -320,85 +271,6 @@ impl Store {
         })
     }
 
-    /// Records what came of merging a proposal with the base.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written.
-    pub fn set_consideration(
-        &self,
-        repo: &RepoName,
-        key: &ProposalKey,
-        considered: &str,
-        consideration: &Consideration,
-    ) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "UPDATE proposals SET considered = ?3, consideration = ?4 WHERE repo = ?1 AND key = ?2",
-                params![repo.as_str(), key.to_string(), considered, to_json(consideration)],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// Records that a person asked for a fork's plan, at that head and no other.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written.
-    pub fn permit(
-        &self,
-        repo: &RepoName,
-        key: &ProposalKey,
-        head: &CommitSha,
-    ) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "UPDATE proposals SET permitted = ?3 WHERE repo = ?1 AND key = ?2",
-                params![repo.as_str(), key.to_string(), head.as_str()],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// The proposals that are recorded, those that are open first, newest change first.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn proposals(&self, repo: &RepoName) -> Result<Vec<ProposalRow>, StoreError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT proposal, state, merged_as, permitted, previous, considered, consideration, changed_at \
-             FROM proposals WHERE repo = ?1 ORDER BY state = 'open' DESC, changed_at DESC, key LIMIT 500",
-        )?;
-        let mut rows = statement.query([repo.as_str()])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(proposal_row(row)?);
-        }
-        Ok(all)
-    }
-
-    /// One proposal.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn proposal(
-        &self,
-        repo: &RepoName,
-        key: &ProposalKey,
-    ) -> Result<Option<ProposalRow>, StoreError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT proposal, state, merged_as, permitted, previous, considered, consideration, changed_at \
-             FROM proposals WHERE repo = ?1 AND key = ?2",
-        )?;
-        let mut rows = statement.query(params![repo.as_str(), key.to_string()])?;
-        rows.next()?.map(proposal_row).transpose()
-    }
-
     /// Where a commit stands in the base branch's recorded history; later is larger.
     ///
     /// # Errors
@@ -430,42 +302,6 @@ impl Store {
             statement.query_map(params![repo.as_str(), limit], |row| row.get::<_, String>(0))?;
         rows.map(|sha| from_text("commit id", &sha?)).collect()
     }
-
-    /// The workspaces of a repository that are recorded, by name.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn workspaces(&self, repo: &RepoName) -> Result<Vec<WorkspaceRow>, StoreError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT name, applied, applied_tree, applied_inputs, applied_at, unsettled, rewound, drift_at, \
-             (SELECT MAX(seq) FROM base_log b WHERE b.repo = workspaces.repo AND b.sha = workspaces.applied) \
-             FROM workspaces WHERE repo = ?1 ORDER BY name",
-        )?;
-        let mut rows = statement.query([repo.as_str()])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(workspace_row(row)?);
-        }
-        Ok(all)
-    }
-
-    /// One workspace.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn workspace(
-        &self,
-        repo: &RepoName,
-        name: &WorkspaceName,
-    ) -> Result<Option<WorkspaceRow>, StoreError> {
-        Ok(self
-            .workspaces(repo)?
-            .into_iter()
-            .find(|row| &row.name == name))
-    }
 }
 
 fn extend_base_log(
@@ -486,6 +322,11 @@ fn extend_base_log(
                 look.base.as_ref().map_or("its head", CommitSha::short),
                 from.short()
             );
+            let mut record = Record::new(What::BaseRewound, at);
+            record.repository = Some(repo.clone());
+            record.commit.clone_from(&look.base);
+            record.reason = Some(reason.clone());
+            append(tx, record)?;
             for table in ["repositories", "workspaces"] {
                 tx.execute(
                     &format!(
@@ -508,41 +349,6 @@ fn extend_base_log(
     Ok(())
 }
 
-fn record_open(
-    tx: &Transaction<'_>,
-    repo: &RepoName,
-    proposal: &Proposal,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let key = proposal.key.to_string();
-    let known: Option<(String, String)> = tx
-        .query_row(
-            "SELECT proposal, state FROM proposals WHERE repo = ?1 AND key = ?2",
-            params![repo.as_str(), key],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
-    let text = to_json(proposal);
-    let open = to_text(&ProposalState::Open);
-    match known {
-        None => {
-            tx.execute(
-                "INSERT INTO proposals (repo, key, proposal, state, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![repo.as_str(), key, text, open, at],
-            )?;
-        }
-        Some((known, state)) => {
-            let changed = known != text || state != open;
-            tx.execute(
-                "UPDATE proposals SET proposal = ?3, state = ?4, merged_as = NULL, \
-                 changed_at = CASE WHEN ?5 THEN ?6 ELSE changed_at END WHERE repo = ?1 AND key = ?2",
-                params![repo.as_str(), key, text, open, changed, at],
-            )?;
-        }
-    }
-    Ok(())
-}
-
 fn repository(row: &Row<'_>) -> Result<Repository, StoreError> {
     let error: Option<String> = row.get(5)?;
     let error_at: Option<Timestamp> = row.get(6)?;
@@ -557,103 +363,4 @@ fn repository(row: &Row<'_>) -> Result<Repository, StoreError> {
         view_key: row.get(7)?,
         view: view.map(|text| from_json("view", &text)).transpose()?,
     })
-}
-
-fn proposal_row(row: &Row<'_>) -> Result<ProposalRow, StoreError> {
-    let consideration: Option<String> = row.get(6)?;
-    Ok(ProposalRow {
-        proposal: from_json("proposal", &row.get::<_, String>(0)?)?,
-        state: from_text("proposal state", &row.get::<_, String>(1)?)?,
-        merged_as: opt_text("commit id", row.get(2)?)?,
-        permitted: opt_text("commit id", row.get(3)?)?,
-        previous: opt_text("commit id", row.get(4)?)?,
-        considered: row.get(5)?,
-        consideration: consideration
-            .map(|text| from_json("consideration", &text))
-            .transpose()?,
-        changed_at: row.get(7)?,
-    })
-}
-
-fn workspace_row(row: &Row<'_>) -> Result<WorkspaceRow, StoreError> {
-    let commit: Option<CommitSha> = opt_text("commit id", row.get(1)?)?;
-    let tree = opt_text("tree id", row.get(2)?)?;
-    let inputs: Option<String> = row.get(3)?;
-    let at: Option<Timestamp> = row.get(4)?;
-    let applied = match (commit, tree, inputs, at) {
-        (Some(commit), Some(tree), Some(inputs), Some(at)) => Some(AppliedAt {
-            commit,
-            tree,
-            inputs,
-            at,
-            position: row.get(8)?,
-        }),
-        _ => None,
-    };
-    Ok(WorkspaceRow {
-        name: from_text("workspace name", &row.get::<_, String>(0)?)?,
-        applied,
-        settled: if row.get::<_, bool>(5)? {
-            Settled::No
-        } else {
-            Settled::Yes
-        },
-        rewound: row.get(6)?,
-        drift_at: row.get(7)?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::now;
-    use crate::forge::Origin;
-    use crate::id::IssueNumber;
-
-    fn look(head: char) -> Look {
-        let head = head.to_string().repeat(40).parse().unwrap();
-        let proposal = Proposal {
-            key: ProposalKey::Pull(IssueNumber(1)),
-            title: "Widen".into(),
-            author: "mallory".into(),
-            head,
-            base_branch: "main".parse().unwrap(),
-            origin: Origin::Fork,
-            updated_at: now(),
-        };
-        Look {
-            base: Some("0".repeat(40).parse().unwrap()),
-            open: vec![proposal],
-        }
-    }
-
-    #[test]
-    fn a_head_is_certain_only_where_comments_were_read_for_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        let repo: RepoName = "acme/infra".parse().unwrap();
-        let key = ProposalKey::Pull(IssueNumber(1));
-        store
-            .ensure_repository(&repo, &"main".parse().unwrap())
-            .unwrap();
-        let certain = || {
-            let row = store.proposal(&repo, &key).unwrap().unwrap();
-            row.previous == Some(row.proposal.head)
-        };
-        let looks = |head: char| {
-            store
-                .looked(&repo, &look(head), &BaseMove::Same, &[], now())
-                .unwrap();
-        };
-        looks('a');
-        assert!(!certain());
-        store.comments_read(&repo, now()).unwrap();
-        assert!(certain());
-        looks('b');
-        // The comments could not be read: looking again makes nothing more certain.
-        looks('b');
-        assert!(!certain());
-        store.comments_read(&repo, now()).unwrap();
-        assert!(certain());
-    }
 }

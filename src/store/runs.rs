@@ -1,27 +1,15 @@
-//! Runs, their events and their steps in the record.
+//! Runs in the record: each event with all that it means, in one transaction.
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Store, StoreError, from_json, from_text, to_json, to_text};
+use super::audit::append;
+use super::leases::{self, Held};
+use super::run_rows::read;
+use super::{Store, StoreError, to_json, to_text};
+use crate::audit::{Record, What};
 use crate::clock::Timestamp;
-use crate::decide::{Found, RunFacts, Stopping};
-use crate::id::{ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::run::{Event, NewRun, Purpose, Run, RunResult, State};
-
-/// Which runs to list.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// Only of this repository.
-    pub repo: Option<RepoName>,
-    /// Only of this workspace.
-    pub workspace: Option<WorkspaceName>,
-    /// Only of this proposal.
-    pub proposal: Option<ProposalKey>,
-    /// Only for this purpose.
-    pub purpose: Option<Purpose>,
-    /// At most so many, the newest; 0 for all.
-    pub limit: u32,
-}
+use crate::id::RunId;
+use crate::run::{Event, NewRun, Purpose, RunResult, State};
 
 /// What became of the attempt to record an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,28 +30,6 @@ pub enum Begin {
     /// The base branch was force-pushed since the plan was judged; nothing was recorded.
     Rewound(String),
 }
-
-/// A process that a run started.
-#[derive(Debug, Clone)]
-pub struct StepRow {
-    /// Its number in the record.
-    pub id: i64,
-    /// The step's name.
-    pub step: String,
-    /// Folder, process and its start time, as JSON.
-    pub start: serde_json::Value,
-    /// When it was about to start.
-    pub started_at: Timestamp,
-    /// When it had ended, where that was seen.
-    pub ended_at: Option<Timestamp>,
-    /// How it ended.
-    pub outcome: Option<String>,
-}
-
-const COLUMNS: &str = "id, what, state, result, created_at, changed_at, owner";
-
-/// The columns of a run without what came out of it, which may be large.
-const FACTS: &str = "id, what, state, created_at, changed_at, stopping, drift";
 
 impl Store {
     /// Records a new run, queued.
@@ -100,7 +66,12 @@ impl Store {
                 .optional()?;
             if known.is_none() {
                 let id = insert(tx, what, State::Superseded, &result, at)?;
-                add_event(tx, id, &Event::Superseded { by: by.to_owned() }, at)?;
+                let event = Event::Superseded { by: by.to_owned() };
+                add_event(tx, id, &event, at)?;
+                append(
+                    tx,
+                    Record::of_event(&event, id, what, State::Superseded, &result, at),
+                )?;
             }
             Ok(())
         })
@@ -115,22 +86,8 @@ impl Store {
     ///
     /// Where the record cannot be written.
     pub fn stop(&self, id: RunId, event: &Event, at: Timestamp) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let (run, _) = read(tx, id)?;
-            match run.state {
-                State::Queued | State::Held => {
-                    record(tx, id, event, None, at, |_| {})?;
-                }
-                State::Applying if !matches!(event, Event::Cancelled { .. }) => {}
-                state if state.is_end() => {}
-                _ => {
-                    let mut result = run.result;
-                    result.stop.get_or_insert_with(|| event.clone());
-                    set_result(tx, id, &run.what, &result)?;
-                }
-            }
-            Ok(())
-        })
+        let held = self.held(id);
+        self.write(|tx| stop(tx, held, id, event, at))
     }
 
     /// Records that Terraform is about to apply, unless the run was asked to end meanwhile or the
@@ -145,8 +102,10 @@ impl Store {
         rewound: Option<&str>,
         at: Timestamp,
     ) -> Result<Begin, StoreError> {
+        let held = self.held(id);
         self.write(|tx| {
             let (run, _) = read(tx, id)?;
+            leases::check(tx, held, id)?;
             if run.result.stop.is_some() {
                 return Ok(Begin::StopWished);
             }
@@ -158,7 +117,7 @@ impl Store {
             if let Some(reason) = now.filter(|now| Some(now.as_str()) != rewound) {
                 return Ok(Begin::Rewound(reason));
             }
-            record(tx, id, &Event::ApplyStarted, None, at, |_| {})?;
+            record(tx, held, id, &Event::ApplyStarted, at, |_| {})?;
             Ok(Begin::Begun)
         })
     }
@@ -169,7 +128,27 @@ impl Store {
     ///
     /// [`StoreError::Illegal`] where the run is no longer queued.
     pub fn claim(&self, id: RunId, owner: &str, at: Timestamp) -> Result<RunUpdate, StoreError> {
-        self.record(id, &Event::Started, Some(owner), at, |_| {})
+        let held = self.held(id);
+        let claimed = self.write(|tx| {
+            leases::check_daemon(tx, held, id)?;
+            let state = record(tx, held, id, &Event::Started, at, |_| {})?;
+            let (run, _) = read(tx, id)?;
+            let place = [run.what.repo.as_str(), run.what.workspace.as_str()];
+            let fence = leases::grant(tx, place, owner, at)?;
+            tx.execute(
+                "UPDATE runs SET owner = ?2, fence = ?3 WHERE id = ?1",
+                params![id.0, owner, fence],
+            )?;
+            Ok((state, fence))
+        });
+        match claimed {
+            Ok((state, fence)) => {
+                self.hold(id, Some(fence));
+                Ok(RunUpdate::Now(state))
+            }
+            Err(StoreError::Sqlite { source, .. }) if is_taken(&source) => Ok(RunUpdate::Busy),
+            Err(error) => Err(error),
+        }
     }
 
     /// Records what happened to a run, and with it, in the same transaction, what that means for its workspace.
@@ -184,40 +163,12 @@ impl Store {
         at: Timestamp,
         change: impl FnOnce(&mut RunResult),
     ) -> Result<State, StoreError> {
-        match self.record(id, event, None, at, change)? {
-            RunUpdate::Now(state) => Ok(state),
-            RunUpdate::Busy => unreachable!("only a claim makes a run active"),
+        let held = self.held(id);
+        let state = self.write(|tx| record(tx, held, id, event, at, change))?;
+        if !state.is_active() {
+            self.hold(id, None);
         }
-    }
-
-    fn record(
-        &self,
-        id: RunId,
-        event: &Event,
-        owner: Option<&str>,
-        at: Timestamp,
-        change: impl FnOnce(&mut RunResult),
-    ) -> Result<RunUpdate, StoreError> {
-        match self.write(|tx| record(tx, id, event, owner, at, change)) {
-            Ok(state) => Ok(RunUpdate::Now(state)),
-            Err(StoreError::Sqlite { source, .. }) if is_taken(&source) => Ok(RunUpdate::Busy),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Records that another process works on a run that is under way.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written.
-    pub fn set_owner(&self, id: RunId, owner: &str) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "UPDATE runs SET owner = ?2 WHERE id = ?1 AND state IN ('preparing', 'planning', 'applying')",
-                params![id.0, owner],
-            )?;
-            Ok(())
-        })
+        Ok(state)
     }
 
     /// Changes what came out of a run, without an event: a note, say.
@@ -226,265 +177,34 @@ impl Store {
     ///
     /// Where the run is not there or cannot be written.
     pub fn amend(&self, id: RunId, change: impl FnOnce(&mut RunResult)) -> Result<(), StoreError> {
+        let held = self.held(id);
         self.write(|tx| {
             let (run, _) = read(tx, id)?;
+            if run.state.is_active() {
+                leases::check(tx, held, id)?;
+            }
             let mut result = run.result;
             change(&mut result);
             set_result(tx, id, &run.what, &result)
         })
     }
-
-    /// One run.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::NotFound`] where there is none of that number.
-    pub fn run(&self, id: RunId) -> Result<Run, StoreError> {
-        read(&self.lock(), id).map(|(run, _)| run)
-    }
-
-    /// Every run that a process works on, with the process.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn active_runs(&self) -> Result<Vec<(Run, Option<String>)>, StoreError> {
-        self.select(
-            "state IN ('preparing', 'planning', 'applying') ORDER BY repo, workspace",
-            &[],
-        )
-    }
-
-    /// Every run that has not ended, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn open_runs(&self) -> Result<Vec<Run>, StoreError> {
-        let rows = self.select(
-            "state IN ('queued', 'held', 'preparing', 'planning', 'applying') ORDER BY id",
-            &[],
-        )?;
-        Ok(rows.into_iter().map(|(run, _)| run).collect())
-    }
-
-    /// What is known of runs without what came out of them, oldest first: the newest `limit`
-    /// that `filter` lets through.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn run_facts(&self, filter: &RunFilter) -> Result<Vec<RunFacts>, StoreError> {
-        let mut facts = self.filtered(FACTS, filter, run_fact)?;
-        facts.reverse();
-        Ok(facts)
-    }
-
-    /// The latest run that looked for drift and made a plan, of each workspace.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn drift_found(&self, repo: &RepoName) -> Result<Vec<Run>, StoreError> {
-        let rows = self.select(
-            "id IN (SELECT MAX(id) FROM runs WHERE repo = ?1 AND purpose = 'drift' AND state = 'planned' \
-             GROUP BY workspace) ORDER BY workspace",
-            &[&repo.as_str()],
-        )?;
-        Ok(rows.into_iter().map(|(run, _)| run).collect())
-    }
-
-    /// The latest merge run of each workspace.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn latest_merges(&self, repo: &RepoName) -> Result<Vec<Run>, StoreError> {
-        let rows = self.select(
-            "id IN (SELECT MAX(id) FROM runs WHERE repo = ?1 AND purpose = 'merge' GROUP BY workspace) \
-             ORDER BY workspace",
-            &[&repo.as_str()],
-        )?;
-        Ok(rows.into_iter().map(|(run, _)| run).collect())
-    }
-
-    /// What a decision about a repository reads: every run that has not ended, and for each
-    /// workspace, purpose and proposal the latest; oldest first.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn deciding_runs(&self, repo: &RepoName) -> Result<Vec<RunFacts>, StoreError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT {FACTS} FROM runs WHERE repo = ?1 AND \
-             (state IN ('queued', 'held', 'preparing', 'planning', 'applying') \
-             OR id IN (SELECT MAX(id) FROM runs WHERE repo = ?1 \
-                       GROUP BY purpose, workspace, CASE purpose WHEN 'propose' THEN proposal END)) \
-             ORDER BY id"
-        ))?;
-        let mut rows = statement.query([repo.as_str()])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(run_fact(row)?);
-        }
-        Ok(all)
-    }
-
-    /// Runs, newest first.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        self.filtered(COLUMNS, filter, |row| run(row).map(|(run, _)| run))
-    }
-
-    fn filtered<T>(
-        &self,
-        columns: &str,
-        filter: &RunFilter,
-        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        let repo = filter.repo.as_ref().map(RepoName::as_str);
-        let workspace = filter.workspace.as_ref().map(WorkspaceName::as_str);
-        let proposal = filter.proposal.as_ref().map(ToString::to_string);
-        let purpose = filter.purpose.as_ref().map(to_text);
-        let limit = if filter.limit == 0 {
-            -1
-        } else {
-            i64::from(filter.limit)
-        };
-        // Only what is asked for stands in the condition: `?1 IS NULL OR …` would use no index.
-        let mut conditions = vec!["?5 = ?5"];
-        for (given, condition) in [
-            (repo.is_some(), "repo = ?1"),
-            (workspace.is_some(), "workspace = ?2"),
-            (proposal.is_some(), "proposal = ?3"),
-            (purpose.is_some(), "purpose = ?4"),
-        ] {
-            if given {
-                conditions.push(condition);
-            }
-        }
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT {columns} FROM runs WHERE {} ORDER BY id DESC LIMIT ?5",
-            conditions.join(" AND ")
-        ))?;
-        let mut rows = statement.query(params![repo, workspace, proposal, purpose, limit])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(read(row)?);
-        }
-        Ok(all)
-    }
-
-    fn select(
-        &self,
-        condition: &str,
-        values: &[&dyn rusqlite::ToSql],
-    ) -> Result<Vec<(Run, Option<String>)>, StoreError> {
-        let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT {COLUMNS} FROM runs WHERE {condition}"))?;
-        let mut rows = statement.query(values)?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(run(row)?);
-        }
-        Ok(all)
-    }
-
-    /// What happened to a run, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn events(&self, id: RunId) -> Result<Vec<(Timestamp, Event)>, StoreError> {
-        let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT at, event FROM events WHERE run = ?1 ORDER BY id")?;
-        let mut rows = statement.query([id.0])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push((row.get(0)?, from_json("event", &row.get::<_, String>(1)?)?));
-        }
-        Ok(all)
-    }
-
-    /// Records that a process is about to start for a run.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written: the process must not start then.
-    pub fn step_starts(
-        &self,
-        run: RunId,
-        step: &str,
-        start: &serde_json::Value,
-        at: Timestamp,
-    ) -> Result<i64, StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "INSERT INTO steps (run, step, start, started_at) VALUES (?1, ?2, ?3, ?4)",
-                params![run.0, step, start.to_string(), at],
-            )?;
-            Ok(tx.last_insert_rowid())
-        })
-    }
-
-    /// Records that a process of a run has ended.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written.
-    pub fn step_ended(&self, id: i64, outcome: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "UPDATE steps SET ended_at = ?2, outcome = ?3 WHERE id = ?1",
-                params![id, at, outcome],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// The processes that a run started, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT id, step, start, started_at, ended_at, outcome FROM steps WHERE run = ?1 ORDER BY id",
-        )?;
-        let mut rows = statement.query([run.0])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(StepRow {
-                id: row.get(0)?,
-                step: row.get(1)?,
-                start: from_json("step", &row.get::<_, String>(2)?)?,
-                started_at: row.get(3)?,
-                ended_at: row.get(4)?,
-                outcome: row.get(5)?,
-            });
-        }
-        Ok(all)
-    }
 }
 
 /// Records an event with all that it means.
-fn record(
+///
+/// Of a run that is under way, only who holds its lease can record anything.
+pub(super) fn record(
     tx: &Transaction<'_>,
+    held: Held,
     id: RunId,
     event: &Event,
-    owner: Option<&str>,
     at: Timestamp,
     change: impl FnOnce(&mut RunResult),
 ) -> Result<State, StoreError> {
     let (run, _) = read(tx, id)?;
+    if run.state.is_active() {
+        leases::check(tx, held, id)?;
+    }
     let state = run
         .state
         .after(event)
@@ -498,17 +218,48 @@ fn record(
         result.ended_by = Some(by.clone());
     }
     tx.execute(
-        "UPDATE runs SET state = ?2, changed_at = ?3, \
-         owner = CASE WHEN ?5 THEN COALESCE(?4, owner) ELSE NULL END WHERE id = ?1",
-        params![id.0, to_text(&state), at, owner, state.is_active()],
+        "UPDATE runs SET state = ?2, changed_at = ?3, owner = CASE WHEN ?4 THEN owner END, \
+         fence = CASE WHEN ?4 THEN fence END WHERE id = ?1",
+        params![id.0, to_text(&state), at, state.is_active()],
     )?;
+    if run.state.is_active() && !state.is_active() {
+        leases::release(tx, &run.what)?;
+    }
     set_result(tx, id, &run.what, &result)?;
     add_event(tx, id, event, at)?;
     settle(tx, &run.what, event, at)?;
+    append(
+        tx,
+        Record::of_event(event, id, &run.what, state, &result, at),
+    )?;
     Ok(state)
 }
 
-fn insert(
+/// Ends a run that waits, or notes for its worker that it shall end.
+pub(super) fn stop(
+    tx: &Transaction<'_>,
+    held: Held,
+    id: RunId,
+    event: &Event,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let (run, _) = read(tx, id)?;
+    match run.state {
+        State::Queued | State::Held => {
+            record(tx, held, id, event, at, |_| {})?;
+        }
+        State::Applying if !matches!(event, Event::Cancelled { .. }) => {}
+        state if state.is_end() => {}
+        _ => {
+            let mut result = run.result;
+            result.stop.get_or_insert_with(|| event.clone());
+            set_result(tx, id, &run.what, &result)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn insert(
     tx: &Transaction<'_>,
     what: &NewRun,
     state: State,
@@ -531,7 +282,11 @@ fn insert(
             at
         ],
     )?;
-    Ok(RunId(tx.last_insert_rowid()))
+    let id = RunId(tx.last_insert_rowid());
+    if state == State::Queued {
+        append(tx, Record::of_run(What::Queued, id, what, state, at))?;
+    }
+    Ok(id)
 }
 
 fn add_event(
@@ -616,56 +371,6 @@ fn set_result(
         params![id.0, to_json(result), result.stop.is_some(), drift],
     )?;
     Ok(())
-}
-
-fn run_fact(row: &Row<'_>) -> Result<RunFacts, StoreError> {
-    let what: NewRun = from_json("run", &row.get::<_, String>(1)?)?;
-    let state: State = from_text("run state", &row.get::<_, String>(2)?)?;
-    let found = row.get::<_, bool>(6)? && state == State::Planned;
-    Ok(RunFacts {
-        id: RunId(row.get(0)?),
-        workspace: what.workspace,
-        purpose: what.purpose,
-        proposal: what.proposal,
-        commit: what.commit,
-        inputs: what.inputs,
-        trigger: what.trigger,
-        state,
-        created_at: row.get(3)?,
-        changed_at: row.get(4)?,
-        stopping: if row.get(5)? {
-            Stopping::Yes
-        } else {
-            Stopping::No
-        },
-        drift: if found { Found::Yes } else { Found::No },
-    })
-}
-
-fn read(connection: &rusqlite::Connection, id: RunId) -> Result<(Run, Option<String>), StoreError> {
-    connection
-        .query_row(
-            &format!("SELECT {COLUMNS} FROM runs WHERE id = ?1"),
-            [id.0],
-            |row| Ok(run(row)),
-        )
-        .optional()?
-        .ok_or_else(|| StoreError::NotFound {
-            what: "run",
-            key: id.to_string(),
-        })?
-}
-
-fn run(row: &Row<'_>) -> Result<(Run, Option<String>), StoreError> {
-    let run = Run {
-        id: RunId(row.get(0)?),
-        what: from_json("run", &row.get::<_, String>(1)?)?,
-        state: from_text("run state", &row.get::<_, String>(2)?)?,
-        result: from_json("run result", &row.get::<_, String>(3)?)?,
-        created_at: row.get(4)?,
-        changed_at: row.get(5)?,
-    };
-    Ok((run, row.get(6)?))
 }
 
 /// Whether the unique index on active runs refused the write.
@@ -789,7 +494,7 @@ mod tests {
             .add_run(&order("network", Purpose::Propose), now())
             .unwrap();
         store.claim(id, "me", now()).unwrap();
-        assert_eq!(store.active_runs().unwrap()[0].1.as_deref(), Some("me"));
+        assert_eq!(store.active_runs().unwrap()[0].owner.as_deref(), Some("me"));
         step(&store, id, &[Event::WorkerLost]);
         assert!(store.active_runs().unwrap().is_empty());
         assert_eq!(store.run(id).unwrap().state, State::Queued);

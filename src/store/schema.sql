@@ -65,6 +65,7 @@ CREATE TABLE runs (
     stopping   INTEGER NOT NULL DEFAULT 0, -- 1 while its worker was asked to end it and has not
     drift      INTEGER NOT NULL DEFAULT 0, -- 1 where it found drift
     owner      TEXT,               -- the process that works on it
+    fence      INTEGER,            -- the fencing number that it works under
     created_at TEXT NOT NULL,
     changed_at TEXT NOT NULL
 ) STRICT;
@@ -76,6 +77,16 @@ CREATE INDEX runs_open ON runs (state) WHERE state IN ('queued', 'held', 'prepar
 -- One workspace never twice.
 CREATE UNIQUE INDEX one_run_at_a_time ON runs (repo, workspace)
     WHERE state IN ('preparing', 'planning', 'applying');
+
+-- The right to work on a workspace; the daemon's own stands under no name.
+CREATE TABLE leases (
+    repo       TEXT NOT NULL,
+    workspace  TEXT NOT NULL,
+    fence      INTEGER NOT NULL,   -- larger with each holder
+    holder     TEXT,               -- the process; NULL where it was given back
+    expires_at TEXT,
+    PRIMARY KEY (repo, workspace)
+) STRICT;
 
 CREATE TABLE events (
     id    INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -116,6 +127,7 @@ CREATE TABLE tellings (
     repo      TEXT NOT NULL,
     target    TEXT NOT NULL,       -- comment #12, status <sha> mainstay/plan, issue drift network, …
     wanted    TEXT NOT NULL,       -- JSON
+    digest    TEXT NOT NULL,       -- of `wanted`
     told      TEXT,                -- digest of what was told last
     remote_id INTEGER,             -- the forge's id of it
     error     TEXT,
@@ -125,3 +137,17 @@ CREATE TABLE tellings (
     changed_at TEXT NOT NULL,
     PRIMARY KEY (repo, target)
 ) STRICT;
+
+-- What was done, by whom, on what ground. Each record names the hash of the one before it.
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY,    -- from 1, without a gap
+    record TEXT NOT NULL,          -- JSON
+    hash   TEXT NOT NULL           -- SHA-256 of `record`, in hexadecimal
+) STRICT;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is never changed'); END;
+CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is never shortened'); END;
+CREATE TRIGGER audit_goes_on_at_its_end BEFORE INSERT ON audit
+    WHEN NEW.number <> 1 + (SELECT COALESCE(MAX(number), 0) FROM audit)
+    BEGIN SELECT RAISE(ABORT, 'the audit log is written at its end only'); END;

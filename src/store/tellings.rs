@@ -1,10 +1,13 @@
 //! What the outside shall show, and what it shows as far as we know, in the record.
 
-use rusqlite::{Row, params};
+use std::collections::BTreeSet;
+
+use rusqlite::{OptionalExtension, Row, params};
+use sha2::{Digest as _, Sha256};
 
 use super::{Store, StoreError, from_json};
 use crate::clock::Timestamp;
-use crate::id::RepoName;
+use crate::id::{IssueNumber, RepoName};
 
 /// One thing that the outside shall show.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +18,8 @@ pub struct Telling {
     pub target: String,
     /// What it shall show.
     pub wanted: serde_json::Value,
+    /// Digest of what it shall show.
+    pub digest: String,
     /// Digest of what was told last.
     pub told: Option<String>,
     /// The forge's id of it.
@@ -30,7 +35,7 @@ pub struct Telling {
 }
 
 const COLUMNS: &str =
-    "repo, target, wanted, told, remote_id, error, attempts, retry_at, calm_until";
+    "digest, target, wanted, told, remote_id, error, attempts, retry_at, calm_until";
 
 impl Store {
     /// Records what shall be shown. A change makes it due at once.
@@ -45,11 +50,14 @@ impl Store {
         wanted: &serde_json::Value,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        let wanted = wanted.to_string();
+        let digest = hex::encode(Sha256::digest(&wanted));
         self.write(|tx| {
             tx.execute(
-                "INSERT INTO tellings (repo, target, wanted, changed_at) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (repo, target) DO UPDATE SET wanted = ?3, changed_at = ?4, retry_at = NULL WHERE wanted <> ?3",
-                params![repo.as_str(), target, wanted.to_string(), at],
+                "INSERT INTO tellings (repo, target, wanted, digest, changed_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT (repo, target) DO UPDATE SET wanted = ?3, digest = ?4, changed_at = ?5, retry_at = NULL \
+                 WHERE digest <> ?4",
+                params![repo.as_str(), target, wanted, digest, at],
             )?;
             Ok(())
         })
@@ -99,15 +107,104 @@ impl Store {
         })
     }
 
-    /// All that shall be shown of a repository, the newest change last.
+    /// What shall be shown of a repository and is not, as far as we know, the newest change last.
     ///
     /// # Errors
     ///
     /// Where the record cannot be read.
-    pub fn tellings(&self, repo: &RepoName) -> Result<Vec<Telling>, StoreError> {
+    pub fn untold(&self, repo: &RepoName) -> Result<Vec<Telling>, StoreError> {
+        self.tellings(repo, "told IS NOT digest")
+    }
+
+    /// The issues of a repository that shall be open.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn open_issues(&self, repo: &RepoName) -> Result<Vec<Telling>, StoreError> {
+        self.tellings(
+            repo,
+            "target >= 'issue ' AND target < 'issue!' AND json_extract(wanted, '$.open')",
+        )
+    }
+
+    /// Whether an issue of a repository shall be open.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn has_open_issue(&self, repo: &RepoName) -> Result<bool, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM tellings WHERE repo = ?1 AND target >= 'issue ' AND target < 'issue!' \
+             AND json_extract(wanted, '$.open')",
+        )?;
+        Ok(statement.exists([repo.as_str()])?)
+    }
+
+    /// What is told in an issue of ours: `issue drift network`.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn issue_target(
+        &self,
+        repo: &RepoName,
+        issue: IssueNumber,
+    ) -> Result<Option<String>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT target FROM tellings WHERE repo = ?1 AND target >= 'issue ' AND target < 'issue!' \
+             AND remote_id = ?2",
+        )?;
+        Ok(statement
+            .query_row(params![repo.as_str(), issue.0.cast_signed()], |row| {
+                row.get(0)
+            })
+            .optional()?)
+    }
+
+    /// Forgets statuses and reactions that nobody wants any more and that did not change since
+    /// `before`: those of heads that were replaced, and of commands that were answered long ago.
+    /// Comments and issues stay, since they are edited where they are. Gives how many it forgot.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn forget_tellings(
+        &self,
+        repo: &RepoName,
+        wanted: &BTreeSet<String>,
+        before: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let stale: Vec<String> = {
+            let connection = self.lock();
+            let mut statement = connection.prepare_cached(
+                "SELECT target FROM tellings WHERE repo = ?1 AND changed_at < ?2 \
+                 AND (target GLOB 'status *' OR target GLOB 'reactions *')",
+            )?;
+            let rows = statement.query_map(params![repo.as_str(), before], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let stale: Vec<String> = stale.into_iter().filter(|t| !wanted.contains(t)).collect();
+        if stale.is_empty() {
+            return Ok(0);
+        }
+        self.write(|tx| {
+            for target in &stale {
+                tx.execute(
+                    "DELETE FROM tellings WHERE repo = ?1 AND target = ?2 AND changed_at < ?3",
+                    params![repo.as_str(), target, before],
+                )?;
+            }
+            Ok(stale.len())
+        })
+    }
+
+    fn tellings(&self, repo: &RepoName, condition: &str) -> Result<Vec<Telling>, StoreError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM tellings WHERE repo = ?1 ORDER BY changed_at, target"
+            "SELECT {COLUMNS} FROM tellings WHERE repo = ?1 AND {condition} ORDER BY changed_at, target"
         ))?;
         let mut rows = statement.query([repo.as_str()])?;
         let mut all = Vec::new();
@@ -158,6 +255,7 @@ impl Store {
 fn telling(repo: &RepoName, row: &Row<'_>) -> Result<Telling, StoreError> {
     Ok(Telling {
         repo: repo.clone(),
+        digest: row.get(0)?,
         target: row.get(1)?,
         wanted: from_json("telling", &row.get::<_, String>(2)?)?,
         told: row.get(3)?,
@@ -167,4 +265,83 @@ fn telling(repo: &RepoName, row: &Row<'_>) -> Result<Telling, StoreError> {
         retry_at: row.get(7)?,
         calm_until: row.get(8)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::now;
+
+    fn store() -> (tempfile::TempDir, Store, RepoName) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store, "acme/infra".parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_told_is_not_read_again_until_it_changes() {
+        let (_folder, store, repo) = store();
+        store
+            .want(&repo, "comment #1", &json!({"body": "a"}), now())
+            .unwrap();
+        let untold = store.untold(&repo).unwrap();
+        store
+            .told(&repo, "comment #1", &untold[0].digest, Some(7), None)
+            .unwrap();
+        assert!(store.untold(&repo).unwrap().is_empty());
+        store
+            .want(&repo, "comment #1", &json!({"body": "a"}), now())
+            .unwrap();
+        assert!(store.untold(&repo).unwrap().is_empty());
+        store
+            .want(&repo, "comment #1", &json!({"body": "b"}), now())
+            .unwrap();
+        assert_eq!(store.untold(&repo).unwrap()[0].remote_id, Some(7));
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_forgotten_after_a_while_and_comments_never() {
+        let (_folder, store, repo) = store();
+        let at = now();
+        for target in [
+            "status aaaa mainstay/plan",
+            "status bbbb mainstay/plan",
+            "comment #1",
+        ] {
+            store.want(&repo, target, &json!({}), at).unwrap();
+        }
+        let wanted = BTreeSet::from(["status bbbb mainstay/plan".to_owned()]);
+        let hour = TimeDelta::hours(1);
+        assert_eq!(store.forget_tellings(&repo, &wanted, at - hour).unwrap(), 0);
+        assert_eq!(store.forget_tellings(&repo, &wanted, at + hour).unwrap(), 1);
+        let left: Vec<_> = store
+            .untold(&repo)
+            .unwrap()
+            .into_iter()
+            .map(|t| t.target)
+            .collect();
+        assert_eq!(left, ["comment #1", "status bbbb mainstay/plan"]);
+    }
+
+    #[test]
+    fn an_issue_is_found_by_its_number_and_counts_while_it_shall_be_open() {
+        let (_folder, store, repo) = store();
+        let target = "issue drift network";
+        store
+            .want(&repo, target, &json!({"open": true}), now())
+            .unwrap();
+        store.told(&repo, target, "d", Some(9), None).unwrap();
+        assert!(store.has_open_issue(&repo).unwrap());
+        assert_eq!(store.open_issues(&repo).unwrap().len(), 1);
+        let found = store.issue_target(&repo, IssueNumber(9)).unwrap();
+        assert_eq!(found.as_deref(), Some(target));
+        assert_eq!(store.issue_target(&repo, IssueNumber(8)).unwrap(), None);
+        store
+            .want(&repo, target, &json!({"open": false}), now())
+            .unwrap();
+        assert!(!store.has_open_issue(&repo).unwrap());
+    }
 }

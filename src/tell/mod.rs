@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 pub use proposal::{proposal_report, run_report};
@@ -130,15 +129,14 @@ pub async fn tell(
     // Rendering a large plan takes a while, and the record is written: not on an async thread.
     let wanted = tokio::task::spawn_blocking(move || want(&wishing, &of)).await??;
     let mut next: Option<Timestamp> = None;
-    for telling in fleet.store.tellings(tracked.repo())? {
-        let digest = digest(&telling.wanted);
+    for telling in fleet.store.untold(tracked.repo())? {
         // What no longer concerns anybody (the status of a head that was replaced) is let be.
-        if telling.told.as_ref() == Some(&digest) || !wanted.contains(&telling.target) {
+        if !wanted.contains(&telling.target) {
             continue;
         }
         let due = telling.retry_at.is_none_or(|at| at <= now());
         let again = if due {
-            show(fleet, tracked, &telling, &digest).await?
+            show(fleet, tracked, &telling).await?
         } else {
             telling.retry_at
         };
@@ -159,11 +157,13 @@ fn want(fleet: &Fleet, tracked: &Tracked) -> Result<BTreeSet<String>, TellError>
         fleet.store.want(tracked.repo(), &target, &value, at)?;
         targets.insert(target);
     }
+    let age = TimeDelta::from_std(fleet.config.keep.runs).unwrap_or(TimeDelta::MAX);
+    if let Some(before) = at.checked_sub_signed(age) {
+        fleet
+            .store
+            .forget_tellings(tracked.repo(), &targets, before)?;
+    }
     Ok(targets)
-}
-
-fn digest(wanted: &serde_json::Value) -> String {
-    hex::encode(Sha256::digest(wanted.to_string()))
 }
 
 /// Shows one thing. Gives the time of the next try where it failed.
@@ -171,7 +171,6 @@ async fn show(
     fleet: &Fleet,
     tracked: &Tracked,
     telling: &Telling,
-    digest: &str,
 ) -> Result<Option<Timestamp>, TellError> {
     let repo = tracked.repo();
     let Ok(wanted) = serde_json::from_value::<Wanted>(telling.wanted.clone()) else {
@@ -192,7 +191,7 @@ async fn show(
             let calm = (stage == Stage::UnderWay).then(|| now() + CALM);
             fleet
                 .store
-                .told(repo, &telling.target, digest, remote_id, calm)?;
+                .told(repo, &telling.target, &telling.digest, remote_id, calm)?;
             Ok(None)
         }
         Err(error) => {

@@ -4,13 +4,13 @@ use tracing::{info, warn};
 
 use super::WatchError;
 use crate::clock::{Timestamp, now};
-use crate::decide::{self, Asked, Effect, Facts, MergedFacts, ProposalFacts, Subject};
+use crate::decide::{self, Asked, MergedFacts, ProposalFacts, Subject};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{Comment, ForgeError, Permission};
-use crate::id::{IssueNumber, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::run::{Approval, Event, Purpose, State};
-use crate::store::{Command, CommandState, NewCommand, StoreError, Telling};
+use crate::id::{IssueNumber, ProposalKey, RepoName, WorkspaceName};
+use crate::run::{Purpose, State};
+use crate::store::{Command, CommandState, NewCommand, StoreError};
 
 /// Whether a command may be written where a look at the open proposals does not show it: on a
 /// merged proposal or on an issue of ours.
@@ -28,11 +28,7 @@ pub(super) fn may_come_unseen(fleet: &Fleet, repo: &RepoName) -> Result<bool, St
                     | State::Applying
             )
     });
-    Ok(waits || fleet.store.tellings(repo)?.iter().any(is_open_issue))
-}
-
-fn is_open_issue(telling: &Telling) -> bool {
-    telling.target.starts_with("issue ") && telling.wanted["open"] == true
+    Ok(waits || fleet.store.has_open_issue(repo)?)
 }
 
 /// Records the comments that have the form of a command and stand where one can.
@@ -112,22 +108,19 @@ fn place(fleet: &Fleet, repo: &RepoName, issue: IssueNumber) -> Result<Place, St
     if fleet.store.proposal(repo, &key)?.is_some() {
         return Ok(Place::Proposal(key));
     }
-    for telling in fleet.store.tellings(repo)? {
-        if telling.remote_id != Some(issue.0) {
-            continue;
-        }
-        let named = |prefix: &str| {
-            telling
-                .target
-                .strip_prefix(prefix)
-                .and_then(|name| name.parse::<WorkspaceName>().ok())
-        };
-        if let Some(name) = named("issue drift ") {
-            return Ok(Place::Drift(name));
-        }
-        if let Some(name) = named("issue hold ") {
-            return Ok(Place::Hold(name));
-        }
+    let Some(target) = fleet.store.issue_target(repo, issue)? else {
+        return Ok(Place::Elsewhere);
+    };
+    let named = |prefix: &str| {
+        target
+            .strip_prefix(prefix)
+            .and_then(|name| name.parse::<WorkspaceName>().ok())
+    };
+    if let Some(name) = named("issue drift ") {
+        return Ok(Place::Drift(name));
+    }
+    if let Some(name) = named("issue hold ") {
+        return Ok(Place::Hold(name));
     }
     Ok(Place::Elsewhere)
 }
@@ -150,9 +143,7 @@ pub(super) async fn carry_out(fleet: &Fleet, tracked: &Tracked) -> Result<(), Wa
                     done &= state.is_end() || state == State::Held;
                 }
                 if done {
-                    fleet
-                        .store
-                        .set_command(command.id, CommandState::Done, None, &command.runs)?;
+                    fleet.store.command_is_done(command.id)?;
                 }
             }
             CommandState::Done | CommandState::Refused => {}
@@ -165,9 +156,7 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
     let what = &command.what;
     let refuse = |reason: &str| {
         info!(repo = %what.repo, author = %what.author, "Refused `{}` of {}: {reason}", what.line, what.author);
-        fleet
-            .store
-            .set_command(command.id, CommandState::Refused, Some(reason), &[])
+        fleet.store.refuse_command(command, reason, now())
     };
     if what.comment.is_some() {
         let permission = match tracked.forge.may_write(tracked.repo(), &what.author).await {
@@ -201,17 +190,8 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
     match decide::effects(&request, &asked, &concern.subject(), &facts) {
         Err(refusal) => refuse(&refusal.0)?,
         Ok(effects) => {
-            let mut runs = Vec::new();
-            for effect in &effects {
-                runs.extend(take_effect(fleet, &facts, effect, &what.author)?);
-            }
-            let state = if runs.is_empty() {
-                CommandState::Done
-            } else {
-                CommandState::Accepted
-            };
             info!(repo = %what.repo, author = %what.author, "Carrying out `{}` of {}", what.line, what.author);
-            fleet.store.set_command(command.id, state, None, &runs)?;
+            fleet.store.carry_out(command, &effects, now())?;
         }
     }
     Ok(())
@@ -261,54 +241,4 @@ fn concern(
             }
         },
     })
-}
-
-/// Does one effect on the record, and names the run that it concerns.
-fn take_effect(
-    fleet: &Fleet,
-    facts: &Facts,
-    effect: &Effect,
-    by: &str,
-) -> Result<Option<RunId>, StoreError> {
-    let store = &fleet.store;
-    let at = now();
-    match effect {
-        Effect::Help => Ok(None),
-        Effect::Permit(key, head) => {
-            store.permit(&facts.repo, key, head)?;
-            Ok(None)
-        }
-        Effect::Queue(order) => {
-            let same = facts.runs.iter().filter(|r| {
-                !r.state.is_end()
-                    && r.purpose == order.purpose
-                    && r.workspace == order.workspace
-                    && (order.purpose != Purpose::Propose || r.proposal == order.proposal)
-            });
-            for run in same {
-                store.stop(
-                    run.id,
-                    &Event::Superseded {
-                        by: format!("the command of {by}"),
-                    },
-                    at,
-                )?;
-            }
-            store.add_run(order, at).map(Some)
-        }
-        Effect::Join(run) => Ok(Some(*run)),
-        Effect::Release(run) => {
-            store.happened(*run, &Event::Released { by: by.to_owned() }, at, |result| {
-                result.approval = result.plan.as_ref().map(|plan| Approval {
-                    fingerprint: plan.fingerprint.clone(),
-                    by: by.to_owned(),
-                });
-            })?;
-            Ok(Some(*run))
-        }
-        Effect::Cancel(run) => {
-            store.stop(*run, &Event::Cancelled { by: by.to_owned() }, at)?;
-            Ok(Some(*run))
-        }
-    }
 }

@@ -35,7 +35,7 @@ use crate::fleet::{Came, Fleet};
 use crate::forge::Origin;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
-use crate::plan;
+use crate::plan::{self, StateVersion};
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
 use crate::sandbox::{Level, Sandbox};
@@ -459,10 +459,12 @@ impl Worker {
                 }
             }
         }
+        let after = kept_state(&ready.job);
         match applied {
             Ok(applied) => {
                 let took: Duration = applied.took.iter().map(|(_, took)| *took).sum();
                 store.amend(id, |result| {
+                    result.state_after = after;
                     result.took = planned_for + took;
                     result
                         .warnings
@@ -470,7 +472,12 @@ impl Worker {
                 })?;
                 Ok(Outcome::Event(Event::ApplyDone))
             }
-            Err(error) => Ok(self.failed(ready, &error, &redactor)),
+            Err(error) => {
+                if after.is_some() {
+                    store.amend(id, |result| result.state_after = after)?;
+                }
+                Ok(self.failed(ready, &error, &redactor))
+            }
         }
     }
 
@@ -556,5 +563,13 @@ impl Worker {
             }
         }
         Ok(review)
+    }
+}
+
+/// Which state a workspace has, where it is kept by us.
+fn kept_state(job: &Job) -> Option<StateVersion> {
+    match &job.state {
+        engine::State::Local(path) => engine::state_mark(path),
+        engine::State::Backend | engine::State::InFolder => None,
     }
 }

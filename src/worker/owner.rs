@@ -35,6 +35,11 @@ impl Owner {
         })
     }
 
+    /// Its process number.
+    pub fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
         self.boot == boot_id() && self.process.is_alive()

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::fleet::folder_name;
 use crate::id::{RepoName, RunId, WorkspaceName};
 
@@ -38,9 +40,26 @@ impl Places {
         self.data_dir.join("checkouts")
     }
 
+    /// How the names of a run's temporary folders begin. They are short, since providers put their
+    /// sockets there, and name the data folder, since other daemons have theirs beside them.
+    pub fn temporary(&self, id: RunId) -> String {
+        format!("{}{id}-", self.temporaries())
+    }
+
+    /// How the names of the temporary folders of all runs begin.
+    pub fn temporaries(&self) -> String {
+        let digest = Sha256::digest(self.data_dir.as_os_str().as_encoded_bytes());
+        format!("mst-{}-", hex::encode(&digest[..4]))
+    }
+
+    /// Logs and plans of all runs, each in a folder of its number.
+    pub fn runs(&self) -> PathBuf {
+        self.data_dir.join("runs")
+    }
+
     /// Logs and plans of a run.
     pub fn run(&self, id: RunId) -> PathBuf {
-        self.data_dir.join("runs").join(id.to_string())
+        self.runs().join(id.to_string())
     }
 
     /// A new folder for the next attempt at a run: a hold that is let go is planned again.

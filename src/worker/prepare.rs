@@ -93,7 +93,7 @@ impl Worker {
             .map(|(_, value)| value.expose().to_owned());
         let secrets = Redactor::new(secrets);
         let tmp_dir = tempfile::Builder::new()
-            .prefix("mst-")
+            .prefix(&self.places.temporary(run.id))
             .tempdir()
             .map_err(|source| PrepareError::Folder {
                 folder: std::env::temp_dir(),

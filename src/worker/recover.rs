@@ -11,11 +11,11 @@ use tracing::{info, warn};
 use super::{Owner, Recorder, Worker, failure};
 use crate::clock::now;
 use crate::engine::supervise::{Ended, Exit};
-use crate::engine::{Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
+use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
 use crate::id::RunId;
 use crate::plan::Diagnostic;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
-use crate::store::StoreError;
+use crate::store::{StoreError, TakeOver};
 
 /// A proposal's plan whose process is lost more often than this is not tried again by itself: it may
 /// be what ends the process. A daemon that is killed now and then never comes so far.
@@ -31,15 +31,24 @@ pub enum Recovered {
 }
 
 impl Worker {
-    /// Takes over a run whose process is gone, and brings its record to where the world is.
+    /// Takes over a run whose process `former` is gone, and brings its record to where the world is.
+    /// Where another process was first, nothing is done.
     ///
     /// # Errors
     ///
     /// Where the record cannot be read or written.
-    pub async fn recover(&self, run: &Run, cancel: &CancelToken) -> Result<Recovered, StoreError> {
+    pub async fn recover(
+        &self,
+        run: &Run,
+        former: Option<&str>,
+        cancel: &CancelToken,
+    ) -> Result<Recovered, StoreError> {
         let store = &self.fleet.store;
         let id = run.id;
-        store.set_owner(id, &Owner::this_process().to_string())?;
+        let ours = Owner::this_process().to_string();
+        if store.take_over(id, former, &ours, now())? == TakeOver::Gone {
+            return Ok(Recovered::Now(store.run(id)?.state));
+        }
         let observer = Recorder::silent(&self.fleet, id);
         let mut event = Event::WorkerLost;
         let mut parts = None;
@@ -140,7 +149,12 @@ impl Worker {
         {
             event = wish;
         }
+        let kept = self.places.state(&run.what.repo, &run.what.workspace);
         let state = store.happened(id, &event, now(), |result| {
+            // A backend may keep it now, and a state of ours be left from before.
+            let line = result.state.as_ref().map(|state| state.lineage.as_str());
+            result.state_after = engine::state_mark(&kept)
+                .filter(|after| line == Some("") || line == Some(after.lineage.as_str()));
             result.applied = parts;
             result.failure = failed;
         })?;

@@ -39,6 +39,8 @@ pub(crate) struct Scenario {
     pub(crate) repo: Repository,
     folder: tempfile::TempDir,
     daemon: Option<Child>,
+    /// A second daemon, which waits for the end of the first.
+    waiting: Option<Child>,
     environment: Vec<(String, String)>,
     checked: bool,
 }
@@ -66,6 +68,7 @@ impl Scenario {
             repo,
             folder,
             daemon: None,
+            waiting: None,
             environment: Vec::new(),
             checked: false,
         };
@@ -179,20 +182,33 @@ impl Scenario {
     /// Starts the daemon.
     pub(crate) fn start(&mut self) {
         assert!(self.daemon.is_none(), "the daemon runs already");
+        self.daemon = Some(self.spawn());
+    }
+
+    /// Starts a second daemon beside the first.
+    pub(crate) fn start_second(&mut self) {
+        self.waiting = Some(self.spawn());
+    }
+
+    /// Kills the daemon as a power cut would, and leaves the second one.
+    pub(crate) fn kill_first(&mut self) {
+        self.kill();
+        self.daemon = self.waiting.take();
+    }
+
+    fn spawn(&self) -> Child {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.path().join("daemon.log"))
             .expect("the log can be opened");
-        let child = self
-            .mainstay(&["serve"])
+        self.mainstay(&["serve"])
             .stdout(Stdio::null())
             .stderr(log)
             // A group of its own, so that a signal to the test does not end it half way.
             .process_group(0)
             .spawn()
-            .expect("the daemon can be started");
-        self.daemon = Some(child);
+            .expect("the daemon can be started")
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -431,6 +447,8 @@ impl Scenario {
         // A daemon that was never started has no record.
         if self.data_dir().join("mainstay.db").is_file() {
             self.check_runs();
+            let audit = self.run(&["audit", "verify"]);
+            assert_eq!(audit.code, 0, "{}{}", audit.stdout, audit.stderr);
         }
         let unknown = self.hub.unmodelled();
         assert!(
@@ -709,9 +727,11 @@ impl Span {
 
 impl Drop for Scenario {
     fn drop(&mut self) {
-        if let Some(mut child) = self.daemon.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        for child in [&mut self.daemon, &mut self.waiting] {
+            if let Some(mut child) = child.take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
         }
         if !self.checked && !std::thread::panicking() {
             panic!("the scenario was not ended: call `end`");

@@ -37,7 +37,13 @@ pub(super) fn drift(
     let forges = Forges::offline(&config, &declarations);
     shown::runtime()?.block_on(async {
         let fleet = open_fleet(config, declarations, &forges)?;
-        let worker = Worker::new(Arc::clone(&fleet), engine, own_environment());
+        let worker = Worker::new(
+            Arc::clone(&fleet),
+            engine,
+            // What looks for drift changes nothing, and no policy judges it.
+            Arc::default(),
+            own_environment(),
+        );
         let chosen = choose(&fleet, names)?;
         let mut exit = Exit::Nothing;
         let mut results = Vec::new();

@@ -3,7 +3,7 @@
 mod lock;
 mod scheduler;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError}
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
 use crate::plan::FingerprintKey;
+use crate::policy::Policies;
 use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;
@@ -75,6 +76,9 @@ pub enum StartError {
     /// Our own executable is not known.
     #[error("the path of this program is not known")]
     Executable(#[source] std::io::Error),
+    /// The policies cannot be used.
+    #[error("the policies cannot be used, and nothing is let through without them:\n{0}")]
+    Policies(String),
     /// The sandbox that is asked for is not part of this version.
     #[error(
         "`sandbox.level = \"{0}\"` is asked for, and this version has no sandbox yet: set it to \"auto\" or \"none\", \
@@ -248,6 +252,53 @@ pub fn check_sandbox(config: &Config) -> Result<(), StartError> {
     }
 }
 
+/// Reads the policies, and holds that every name that a declaration gives is one.
+///
+/// # Errors
+///
+/// [`StartError::Policies`] with all that is wrong: a plan must not be let through because a
+/// policy is broken or was misspelt.
+pub fn load_policies<'d>(
+    config: &Config,
+    declarations: impl IntoIterator<Item = &'d Declaration>,
+) -> Result<Policies, StartError> {
+    let (policies, problems) = Policies::load(&config.policies);
+    let mut wrong: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("{}: {problem}", config.policies.display()))
+        .collect();
+    for declaration in declarations {
+        wrong.extend(unknown_policies(&policies, declaration));
+    }
+    if wrong.is_empty() {
+        Ok(policies)
+    } else {
+        Err(StartError::Policies(wrong.join("\n")))
+    }
+}
+
+/// What to say of the names in a declaration that no policy has, each once.
+pub fn unknown_policies(policies: &Policies, declaration: &Declaration) -> Vec<String> {
+    let named: BTreeSet<&String> = declaration
+        .workspaces
+        .iter()
+        .map(|w| &w.settings)
+        .chain(declaration.discover.iter().map(|d| &d.settings))
+        .flat_map(|settings| &settings.policies)
+        .collect();
+    named
+        .into_iter()
+        .filter(|name| !policies.has(name))
+        .map(|name| {
+            format!(
+                "{}: `policies`: {}",
+                declaration.file.display(),
+                policies.unknown(name)
+            )
+        })
+        .collect()
+}
+
 /// The environment of this process, as far as it is text.
 pub fn own_environment() -> Vec<(String, String)> {
     std::env::vars_os()
@@ -259,6 +310,7 @@ pub fn own_environment() -> Vec<(String, String)> {
 pub struct Daemon {
     fleet: Arc<Fleet>,
     engine: Arc<Engine>,
+    policies: Arc<Policies>,
     environment: Vec<(String, String)>,
     /// Held for as long as the daemon lives.
     _lock: DataDirLock,
@@ -275,6 +327,8 @@ impl Daemon {
         engine: Arc<Engine>,
         environment: Vec<(String, String)>,
     ) -> Result<Self, StartError> {
+        let declared = fleet.repositories.values().map(|t| &t.declaration);
+        let policies = Arc::new(load_policies(&fleet.config, declared)?);
         let lock = DataDirLock::take(&fleet.config.data_dir)?;
         for tracked in fleet.repositories.values() {
             // Only who has the folder may say which branch is kept.
@@ -287,6 +341,7 @@ impl Daemon {
         Ok(Self {
             fleet,
             engine,
+            policies,
             environment,
             _lock: lock,
         })
@@ -303,6 +358,7 @@ impl Daemon {
         let worker = Arc::new(Worker::new(
             Arc::clone(&self.fleet),
             Arc::clone(&self.engine),
+            Arc::clone(&self.policies),
             self.environment.clone(),
         ));
         sweep_checkouts(&self.fleet, worker.places());

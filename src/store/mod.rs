@@ -1,6 +1,7 @@
 //! The record: one SQLite file in `data_dir`, written before and after everything that matters.
 
 mod commands;
+mod overrides;
 mod repositories;
 mod runs;
 mod tellings;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use commands::{Command, CommandState, NewCommand};
+pub use overrides::Overridden;
 pub use repositories::{BaseMove, ProposalRow, ProposalState, Repository, WorkspaceRow};
 pub use runs::{Begin, RunFilter, RunUpdate, StepRow};
 pub use tellings::Telling;
@@ -27,7 +29,10 @@ pub const FILE_NAME: &str = "mainstay.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The steps from an empty file to the present form, in order. A step that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("overrides.sql"),
+];
 
 /// Why the record could not be read or written.
 #[derive(Debug, thiserror::Error)]

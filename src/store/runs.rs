@@ -476,7 +476,7 @@ impl Store {
 }
 
 /// Records an event with all that it means.
-fn record(
+pub(super) fn record(
     tx: &Transaction<'_>,
     id: RunId,
     event: &Event,
@@ -600,7 +600,7 @@ fn settle(
 }
 
 /// Writes what came out of a run, and beside it what decisions read without it.
-fn set_result(
+pub(super) fn set_result(
     tx: &Transaction<'_>,
     id: RunId,
     what: &NewRun,
@@ -642,7 +642,7 @@ fn run_fact(row: &Row<'_>) -> Result<RunFacts, StoreError> {
     })
 }
 
-fn read(connection: &rusqlite::Connection, id: RunId) -> Result<(Run, Option<String>), StoreError> {
+pub(super) fn read(connection: &rusqlite::Connection, id: RunId) -> Result<(Run, Option<String>), StoreError> {
     connection
         .query_row(
             &format!("SELECT {COLUMNS} FROM runs WHERE id = ?1"),

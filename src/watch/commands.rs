@@ -4,13 +4,16 @@ use tracing::{info, warn};
 
 use super::WatchError;
 use crate::clock::{Timestamp, now};
-use crate::decide::{self, Asked, Effect, Facts, MergedFacts, ProposalFacts, Subject};
+use crate::decide::{
+    self, Asked, Effect, Facts, Judged, MergedFacts, ProposalFacts, Subject, Verb,
+};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{Comment, ForgeError, Permission};
 use crate::id::{IssueNumber, ProposalKey, RepoName, RunId, WorkspaceName};
+use crate::policy::Override;
 use crate::run::{Approval, Event, Purpose, State};
-use crate::store::{Command, CommandState, NewCommand, StoreError, Telling};
+use crate::store::{Command, CommandState, NewCommand, Overridden, StoreError, Telling};
 
 /// Whether a command may be written where a look at the open proposals does not show it: on a
 /// merged proposal or on an issue of ours.
@@ -192,7 +195,11 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
         head: what.head.as_ref(),
     };
     let concern = concern(fleet, tracked, what.issue)?;
-    match decide::effects(&request, &asked, &concern.subject(), &facts) {
+    let judged = match request.verb {
+        Verb::Override => judged(fleet, &facts)?,
+        Verb::Plan | Verb::Apply | Verb::Cancel | Verb::Help => Vec::new(),
+    };
+    match decide::effects(&request, &asked, &concern.subject(), &facts, &judged) {
         Err(refusal) => refuse(&refusal.0)?,
         Ok(effects) => {
             let mut runs = Vec::new();
@@ -257,6 +264,33 @@ fn concern(
     })
 }
 
+/// The runs whose plans policies judged, and that wait or are shown.
+fn judged(fleet: &Fleet, facts: &Facts) -> Result<Vec<Judged>, StoreError> {
+    let open = facts.runs.iter().filter(|run| {
+        matches!(
+            (run.purpose, run.state),
+            (Purpose::Merge, State::Held) | (Purpose::Propose, State::Planned)
+        )
+    });
+    let mut all = Vec::new();
+    for facts in open {
+        let run = fleet.store.run(facts.id)?;
+        if let Some(verdict) = run.result.verdict {
+            all.push(Judged {
+                run: run.id,
+                workspace: run.what.workspace,
+                purpose: run.what.purpose,
+                proposal: run.what.proposal,
+                inputs: run.what.inputs,
+                state: run.state,
+                changed_at: run.changed_at,
+                verdict,
+            });
+        }
+    }
+    Ok(all)
+}
+
 /// Does one effect on the record, and names the run that it concerns.
 fn take_effect(
     fleet: &Fleet,
@@ -299,6 +333,17 @@ fn take_effect(
                 });
             })?;
             Ok(Some(*run))
+        }
+        Effect::Override { run, what } => {
+            let by = Override {
+                by: by.to_owned(),
+                reason: what.reason.clone(),
+            };
+            info!(repo = %facts.repo, run.id = %run, author = %by.by, policy = %what.policy, "{} overrode the policy {} for the plan of run {run}", by.by, what.policy);
+            Ok(match store.override_policy(*run, &what.policy, &by, at)? {
+                Overridden::Released => Some(*run),
+                Overridden::Noted => None,
+            })
         }
         Effect::Cancel(run) => {
             store.stop(*run, &Event::Cancelled { by: by.to_owned() }, at)?;

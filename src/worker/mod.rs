@@ -2,6 +2,7 @@
 //! and records each step before and after.
 
 mod failure;
+mod judging;
 mod owner;
 mod places;
 mod prepare;
@@ -24,7 +25,7 @@ pub use recover::{Recovered, stranded_state};
 use self::prepare::problem_warning;
 use self::recorder::Recorder;
 use crate::clock::now;
-use crate::decide::{Next, Review, after_plan};
+use crate::decide::{Next, Review, Ruling, after_plan};
 use crate::engine::{
     self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
 };
@@ -33,6 +34,7 @@ use crate::fleet::Fleet;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
 use crate::plan;
+use crate::policy::Policies;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
 use crate::store::{Begin, RunFilter, StoreError};
@@ -56,6 +58,7 @@ pub enum WorkError {
 pub struct Worker {
     fleet: Arc<Fleet>,
     engine: Arc<Engine>,
+    policies: Arc<Policies>,
     places: Places,
     /// The daemon's environment, as it was at its start.
     environment: Vec<(String, String)>,
@@ -115,8 +118,14 @@ enum Outcome {
 impl Worker {
     /// A worker for the repositories of `fleet`.
     ///
-    /// `environment` is what runs are given a part of: the process's own, mostly.
-    pub fn new(fleet: Arc<Fleet>, engine: Arc<Engine>, environment: Vec<(String, String)>) -> Self {
+    /// `policies` judge its plans. `environment` is what runs are given a part of: the process's
+    /// own, mostly.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        engine: Arc<Engine>,
+        policies: Arc<Policies>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let places = Places::new(&fleet.config.data_dir);
         let never = fleet
             .config
@@ -128,6 +137,7 @@ impl Worker {
         Self {
             fleet,
             engine,
+            policies,
             places,
             environment,
             never,
@@ -247,14 +257,14 @@ impl Worker {
             Ok(saved) => saved,
             Err(error) => return Ok(self.failed(ready, &error, &ready.secrets)),
         };
-        match self.judge(ready, &saved)? {
+        match self.judge(ready, &saved).await? {
             Judged::Apply(leave) => self.apply(ready, saved, observer, wishes, leave).await,
             Judged::Over(outcome) => Ok(outcome),
         }
     }
 
     /// Reads a plan into the record, and decides what follows.
-    fn judge(&self, ready: &Ready, saved: &SavedPlan) -> Result<Judged, StoreError> {
+    async fn judge(&self, ready: &Ready, saved: &SavedPlan) -> Result<Judged, StoreError> {
         let id = ready.run.id;
         let store = &self.fleet.store;
         let purpose = ready.run.what.purpose;
@@ -289,9 +299,21 @@ impl Worker {
         if plan.errored {
             return failed(failure::of_errored_plan());
         }
+        let verdict = match purpose {
+            // It changes nothing, and what repairs it is judged by itself.
+            Purpose::Drift => None,
+            Purpose::Propose | Purpose::Merge => {
+                self.verdict(ready, &saved.json, &plan, &redactor).await?
+            }
+        };
+        store.amend(id, |result| result.verdict = verdict.clone())?;
         if purpose != Purpose::Merge {
             return Ok(Judged::Over(Outcome::Event(Event::PlanMade)));
         }
+        let ruling = Ruling {
+            approvals: self.approvals(ready, verdict.as_ref()).await?,
+            verdict,
+        };
         let row = store.workspace(&ready.run.what.repo, &ready.run.what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
         let review = self.review(ready)?;
@@ -303,6 +325,7 @@ impl Worker {
                 &review,
                 approval,
                 rewound.as_deref(),
+                &ruling,
             ) {
                 Next::Nothing => Judged::Over(Outcome::Event(Event::NothingToApply)),
                 Next::Hold(reason) => Judged::Over(Outcome::Held(reason)),

@@ -4,6 +4,7 @@ mod command;
 mod facts;
 mod gate;
 mod overriding;
+mod reviewed;
 mod schedule;
 
 pub use command::{
@@ -14,6 +15,7 @@ pub use facts::{
     ProposalFacts, RunFacts, Settled, Standing, Stopping, Touched, Trust, View, ViewedWorkspace,
     WorkspaceFacts,
 };
-pub use gate::{Approvals, Next, Review, Ruling, after_plan};
+pub use gate::{Approvals, Next, Ruling, after_plan};
 pub use overriding::{Judged, Overriding};
+pub use reviewed::Review;
 pub use schedule::{Action, drift_order, due, merged_since, next_drift, next_to_start};

@@ -279,6 +279,11 @@ impl Worker {
             Ok(read) => read,
             Err(error) => return failed(failure::of_reading(&error)),
         };
+        let configuration = plan::configuration_digest(&saved.file, &self.fleet.key)
+            .inspect_err(|error| {
+                warn!(run.id = %id, "The configuration in the plan of run {id} is not known: {}", chain(error));
+            })
+            .ok();
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
         let warnings: Vec<_> = saved
             .warnings
@@ -293,6 +298,7 @@ impl Worker {
                 plan.terraform_version
             ));
             result.plan = Some(plan.clone());
+            result.configuration = configuration.clone();
             result.warnings = warnings;
             result.took = took;
         })?;
@@ -317,6 +323,8 @@ impl Worker {
         let row = store.workspace(&ready.run.what.repo, &ready.run.what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
         let review = self.review(ready)?;
+        let reviewed = review.compare(&plan, configuration.as_deref(), &ready.run.what.inputs);
+        store.amend(id, |result| result.reviewed = Some(reviewed))?;
         let approval = ready.run.result.approval.as_ref();
         Ok(
             match after_plan(
@@ -445,17 +453,16 @@ impl Worker {
                 purpose: Some(Purpose::Propose),
                 limit: 50,
             };
-            let seen = self
-                .fleet
-                .store
-                .runs(&filter)?
-                .into_iter()
-                .find(|run| run.state == State::Planned && run.what.inputs == touch.inputs);
-            if let Some(plan) = seen.and_then(|run| run.result.plan) {
-                review
-                    .changes
-                    .extend(plan.changes.into_iter().map(|c| c.digest));
-                review.plans.insert(plan.fingerprint);
+            // What was planned after the merge was seen is nothing that a reviewer could have read.
+            let seen = self.fleet.store.runs(&filter)?.into_iter().find(|run| {
+                run.state == State::Planned
+                    && run.what.inputs == touch.inputs
+                    && run.changed_at <= row.changed_at
+            });
+            if let Some(run) = seen
+                && let Some(plan) = &run.result.plan
+            {
+                review.add(plan, run.result.configuration.clone(), run.what.inputs);
             }
         }
         Ok(review)

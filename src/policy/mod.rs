@@ -110,6 +110,14 @@ pub struct Policies {
     policies: BTreeMap<String, Policy>,
 }
 
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Policies")
+            .field(&self.policies.keys())
+            .finish()
+    }
+}
+
 impl Policies {
     /// Reads and compiles every policy below `folder`, and tries each rule.
     ///

@@ -3,6 +3,7 @@
 use super::verdict::verdict;
 use super::{Progress, ProposalReport, WorkspaceReport};
 use crate::plan::text::legible;
+use crate::policy::Judgement;
 
 /// GitHub refuses a status description of more characters than this.
 const DESCRIPTION_LIMIT: usize = 140;
@@ -27,16 +28,23 @@ pub enum Light {
     Bad,
 }
 
-/// The status of a proposal's plan. It is good only where every workspace is planned to the end.
+/// The status of a proposal's plan. It is good only where every workspace is planned to the end and
+/// no policy denies it.
 pub fn plan_status(report: &ProposalReport) -> StatusText {
     let planned =
         |w: &WorkspaceReport| matches!(&w.progress, Progress::Planned(plan) if !plan.errored);
     let stopped = |w: &WorkspaceReport| matches!(w.progress, Progress::Cancelled);
+    let denied = |w: &WorkspaceReport| {
+        matches!(w.progress, Progress::Planned(_))
+            && w.verdict
+                .as_ref()
+                .is_some_and(|verdict| verdict.judgement() == Judgement::Deny)
+    };
     let light = if report.conflict.is_some()
         || report
             .workspaces
             .iter()
-            .any(|w| w.plan_failed() || stopped(w))
+            .any(|w| w.plan_failed() || stopped(w) || denied(w))
     {
         Light::Bad
     } else if report.workspaces.iter().all(planned) {

@@ -23,7 +23,7 @@ use crate::fault::chain;
 use crate::id::WorkspaceName;
 use crate::modules::{Backend, ResolveError, Resolved};
 use crate::plan::{self, FingerprintKey};
-use crate::policy::{Context, Input, Judgement, Policies, Verdict};
+use crate::policy::{Backend, Context, Input, Judgement, Policies, Verdict};
 use crate::redact::Redactor;
 use crate::report::{OnMerge, ProposalReport, Standing, WorkspaceReport};
 use crate::run::Failure;
@@ -378,7 +378,7 @@ async fn plan_one(
                 .map(|w| w.redacted(&redactor))
                 .collect();
             let tool = format!("{} {}", engine.flavour(), plan.terraform_version);
-            report.verdict = verdict(request, repo, workspace, &saved.json, redactor).await;
+            report.verdict = verdict(request, repo, workspace, &job, &saved.json, redactor).await;
             report.progress = crate::report::Progress::Planned(Box::new(plan));
             Ok((report, Some(tool)))
         }
@@ -398,6 +398,7 @@ async fn verdict(
     request: &Request,
     repo: &crate::id::RepoName,
     workspace: &Workspace,
+    job: &Job,
     json: &Path,
     redactor: Redactor,
 ) -> Option<Verdict> {
@@ -410,6 +411,11 @@ async fn verdict(
         workspace: workspace.name.to_string(),
         environment: workspace.settings.environment.clone(),
         purpose: "dry-run".to_owned(),
+        backend: match job.state {
+            engine::State::Backend => engine::backend_record(&job.data_dir)
+                .and_then(|record| Backend::of_record(&record)),
+            engine::State::Local(_) | engine::State::InFolder => None,
+        },
         ..Context::default()
     };
     let (policies, asked, json) = (

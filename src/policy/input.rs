@@ -25,6 +25,8 @@ pub struct Context {
     pub commit: String,
     /// The base branch.
     pub branch: String,
+    /// Where its state is; nothing where Mainstay keeps it.
+    pub backend: Option<Backend>,
     /// The proposal that it belongs to, where it belongs to one.
     pub pull_request: Option<PullRequest>,
     /// Who opened the proposal.
@@ -33,6 +35,53 @@ pub struct Context {
     pub labels: Vec<String>,
     /// The paths of the files that the proposal changes.
     pub files: Vec<String>,
+}
+
+/// Settings of backends that policies may see: none of them is a credential.
+const BACKEND_SETTINGS: [&str; 12] = [
+    "bucket",
+    "container_name",
+    "dynamodb_table",
+    "encrypt",
+    "key",
+    "lock_address",
+    "path",
+    "prefix",
+    "region",
+    "use_lockfile",
+    "workspace_key_prefix",
+    "workspace_dir",
+];
+
+/// Where a state is, as policies see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Backend {
+    /// Its type: `s3`, say.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Those of its settings that hold no credentials.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Backend {
+    /// Reads the record that `terraform init` leaves in its data folder; `None` where it holds none.
+    pub fn of_record(record: &serde_json::Value) -> Option<Self> {
+        let backend = &record["backend"];
+        let kind = backend["type"].as_str()?.to_owned();
+        let settings = BACKEND_SETTINGS
+            .iter()
+            .filter_map(|name| {
+                let value = &backend["config"][*name];
+                let known = value.is_boolean()
+                    || value
+                        .as_str()
+                        // An address may have a password in it.
+                        .is_some_and(|text| !text.contains('@'));
+                known.then(|| ((*name).to_owned(), value.clone()))
+            })
+            .collect();
+        Some(Self { kind, settings })
+    }
 }
 
 /// A proposal, as policies see it.
@@ -122,5 +171,36 @@ fn malformed(error: serde_json::Error) -> InputError {
     InputError::Malformed {
         line: error.line(),
         column: error.column(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn policies_see_no_credentials_of_a_backend() {
+        let record = json!({
+            "version": 3,
+            "backend": {
+                "type": "s3",
+                "config": {
+                    "bucket": "states",
+                    "secret_key": "hunter2",
+                    "use_lockfile": true,
+                    "lock_address": "https://user:hunter2@example.com",
+                    "region": null,
+                },
+            },
+        });
+        let backend = Backend::of_record(&record).unwrap();
+        let shown = serde_json::to_value(&backend).unwrap();
+        assert_eq!(
+            shown,
+            json!({"type": "s3", "settings": {"bucket": "states", "use_lockfile": true}})
+        );
+        assert_eq!(Backend::of_record(&json!({"version": 3})), None);
     }
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-pub use input::{Context, Input, InputError, PullRequest};
+pub use input::{Backend, Context, Input, InputError, PullRequest};
 pub use testing::{Coverage, TestOutcome, TestReport, TestResult, test};
 pub use verdict::{Effect, Finding, Judgement, Override, Verdict};
 

@@ -8,13 +8,14 @@ use tracing::{info, warn};
 
 use super::{Ready, Worker};
 use crate::decide::{Approvals, merged_since};
+use crate::engine;
 use crate::fault::chain;
 use crate::fleet::Tracked;
 use crate::forge::{ForgeError, Origin, Permission};
 use crate::id::{IssueNumber, ObjectId, ProposalKey};
 use crate::modules::Tree as _;
 use crate::plan::Plan;
-use crate::policy::{Context, Input, PullRequest, Verdict};
+use crate::policy::{Backend, Context, Input, PullRequest, Verdict};
 use crate::redact::Redactor;
 use crate::run::{Purpose, Trigger};
 use crate::source::{Mirror, SourceError};
@@ -123,6 +124,11 @@ impl Worker {
             },
             commit: what.commit.to_string(),
             branch: tracked.declaration.branch.to_string(),
+            backend: match ready.job.state {
+                engine::State::Backend => engine::backend_record(&ready.job.data_dir)
+                    .and_then(|record| Backend::of_record(&record)),
+                engine::State::Local(_) | engine::State::InFolder => None,
+            },
             author: author.filter(|author| !author.is_empty()),
             labels: labels.clone(),
             files,

@@ -338,6 +338,20 @@ fn the_declaration_is_found_by_the_remote_and_obeyed() {
 }
 
 #[test]
+fn what_a_policy_denies_ends_with_3() {
+    let checkout = declared("policies = [\"names\"]");
+    let rule = "package main\n\ndeny contains \"it is declared\" if {\n  input.variables.size.value == \"declared\"\n  \
+                input.mainstay.purpose == \"dry-run\"\n  input.mainstay.environment == \"production\"\n}\n";
+    write(&checkout.folder().join("daemon/policies/names.rego"), rule);
+    // What the checkout says of policies is nobody's.
+    checkout.write("policies/names.rego", "package main\n");
+    checkout.write("net/main.tf", &format!("{}# edited\n", root("small")));
+    checkout.run(&["dry-run", "--format", "json"]).ended_with(3);
+    checkout.write("net/prod.tfvars", "size = \"other\"\n");
+    checkout.run(&["dry-run"]).ended_with(2);
+}
+
+#[test]
 fn a_value_that_the_settings_inject_is_planned_with_and_not_shown() {
     let mut checkout = declared("env = { plan = [\"TF_VAR_key\"] }");
     checkout.set("TF_VAR_key", "the-key-of-the-kingdom");

@@ -61,10 +61,7 @@ pub(super) fn overrule(
 }
 
 /// The settings, the record, and the repository that is meant.
-fn open(
-    repo: Option<&str>,
-    config: &ConfigArgument,
-) -> anyhow::Result<(Config, Store, RepoName)> {
+fn open(repo: Option<&str>, config: &ConfigArgument) -> anyhow::Result<(Config, Store, RepoName)> {
     let (config, declarations) = shown::load(config)?;
     let store = Store::open_existing(&config.data_dir)?;
     let repos: Vec<RepoName> = declarations.into_iter().map(|d| d.repo).collect();

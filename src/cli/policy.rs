@@ -131,7 +131,11 @@ fn print_tests(report: &TestReport) {
                     .take(LINES_NAMED)
                     .map(ToString::to_string)
                     .collect();
-                let more = if lines.len() > LINES_NAMED { ", …" } else { "" };
+                let more = if lines.len() > LINES_NAMED {
+                    ", …"
+                } else {
+                    ""
+                };
                 format!("  no test reaches line {}{more}", named.join(", "))
             }
         };

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::overriding::{self, Judged, Overriding};
 use super::facts::{
     Consideration, Facts, ModuleChange, ProposalFacts, RunFacts, Settled, Standing, Trust,
 };
+use super::overriding::{self, Judged, Overriding};
 use super::schedule::{drift_order, latest, merge_order, merged_since};
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ProposalKey, RunId, WorkspaceName};

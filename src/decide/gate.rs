@@ -251,7 +251,14 @@ mod tests {
             Unreviewed::Apply,
         ] {
             assert_eq!(
-                after_plan(&plan, &settings(rule), &seen(&plan), None, None, &Ruling::default()),
+                after_plan(
+                    &plan,
+                    &settings(rule),
+                    &seen(&plan),
+                    None,
+                    None,
+                    &Ruling::default()
+                ),
                 Next::Apply
             );
         }
@@ -268,7 +275,10 @@ mod tests {
             &made,
             &settings(Unreviewed::HoldDestroys),
             &seen(&shown),
-            None, None, &Ruling::default());
+            None,
+            None,
+            &Ruling::default(),
+        );
         assert!(matches!(next, Next::Hold(reason) if reason.contains("1 resource")));
     }
 
@@ -280,7 +290,10 @@ mod tests {
             &made,
             &settings(Unreviewed::HoldDestroys),
             &seen(&shown),
-            None, None, &Ruling::default());
+            None,
+            None,
+            &Ruling::default(),
+        );
         assert!(matches!(next, Next::Hold(_)));
     }
 
@@ -305,7 +318,14 @@ mod tests {
             Next::Apply
         );
         assert!(matches!(
-            after_plan(&made, &rule, &none, Some(&approval("another")), None, &Ruling::default()),
+            after_plan(
+                &made,
+                &rule,
+                &none,
+                Some(&approval("another")),
+                None,
+                &Ruling::default()
+            ),
             Next::Hold(_)
         ));
     }
@@ -317,7 +337,10 @@ mod tests {
             &made,
             &settings(Unreviewed::Apply),
             &seen(&made),
-            None, Some("force-pushed"), &Ruling::default());
+            None,
+            Some("force-pushed"),
+            &Ruling::default(),
+        );
         assert_eq!(next, Next::Hold("force-pushed".into()));
     }
 
@@ -329,7 +352,14 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(
-            after_plan(&made, &rule, &Review::default(), None, Some("x"), &Ruling::default()),
+            after_plan(
+                &made,
+                &rule,
+                &Review::default(),
+                None,
+                Some("x"),
+                &Ruling::default()
+            ),
             Next::Nothing
         );
     }
@@ -408,7 +438,8 @@ mod tests {
     #[test]
     fn approvals_are_counted_and_a_person_who_agrees_is_none_of_them() {
         let require = || vec![found("two", Effect::Require { approvals: 2 }, &[])];
-        let people = |names: &[&str]| Approvals::By(names.iter().map(ToString::to_string).collect());
+        let people =
+            |names: &[&str]| Approvals::By(names.iter().map(ToString::to_string).collect());
         for (given, applied) in [
             (people(&[]), false),
             (people(&["ana"]), false),

@@ -23,7 +23,7 @@ use crate::fault::chain;
 use crate::id::WorkspaceName;
 use crate::modules::{Backend, ResolveError, Resolved};
 use crate::plan::{self, FingerprintKey};
-use crate::policy::{Backend, Context, Input, Judgement, Policies, Verdict};
+use crate::policy::{self, Context, Input, Judgement, Policies, Verdict};
 use crate::redact::Redactor;
 use crate::report::{OnMerge, ProposalReport, Standing, WorkspaceReport};
 use crate::run::Failure;
@@ -413,7 +413,7 @@ async fn verdict(
         purpose: "dry-run".to_owned(),
         backend: match job.state {
             engine::State::Backend => engine::backend_record(&job.data_dir)
-                .and_then(|record| Backend::of_record(&record)),
+                .and_then(|record| policy::Backend::of_record(&record)),
             engine::State::Local(_) | engine::State::InFolder => None,
         },
         ..Context::default()

@@ -238,11 +238,7 @@ pub trait Forge: Send + Sync {
     async fn may_write(&self, repo: &RepoName, user: &str) -> Result<Permission, ForgeError>;
 
     /// The labels of a pull request, as they are now.
-    async fn labels(
-        &self,
-        repo: &RepoName,
-        pull: IssueNumber,
-    ) -> Result<Vec<String>, ForgeError>;
+    async fn labels(&self, repo: &RepoName, pull: IssueNumber) -> Result<Vec<String>, ForgeError>;
 
     /// Who approves a pull request at `head`, each once: a later review of the same person that
     /// takes the approval back counts, and one of another head does not. Its author is left out.

@@ -62,12 +62,16 @@ impl Code {
                 let before = &self.blanked[..at];
                 let start = before
                     .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
-                    .map_or(0, |i| i + before[i..].chars().next().map_or(1, char::len_utf8));
+                    .map_or(0, |i| {
+                        i + before[i..].chars().next().map_or(1, char::len_utf8)
+                    });
                 let name = before[start..].trim_start_matches('.');
-                (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())).then(|| Call {
-                    name,
-                    at,
-                    line: self.line_of(at),
+                (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())).then(|| {
+                    Call {
+                        name,
+                        at,
+                        line: self.line_of(at),
+                    }
                 })
             })
     }

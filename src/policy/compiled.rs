@@ -7,13 +7,13 @@ use std::time::Duration;
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 
+use super::PolicyProblem;
 use super::code::Code;
 use super::folder::{DataFile, PolicyFiles, RegoFile};
 use super::input::{Context, Input};
 use super::lint::lint;
 use super::metadata::{self, Metadata, Severity, Subject};
 use super::verdict::{Effect, Finding};
-use super::PolicyProblem;
 use crate::redact::Redactor;
 
 /// One rule of a policy may take this long on one plan.
@@ -238,7 +238,11 @@ impl Policy {
                 title.clone().unwrap_or_default()
             }
             _ => text_of(&["msg", "message"]).unwrap_or_else(|| {
-                format!("`{}` gave {}", rule.path, value.to_json_str().unwrap_or_default())
+                format!(
+                    "`{}` gave {}",
+                    rule.path,
+                    value.to_json_str().unwrap_or_default()
+                )
             }),
         };
         let message = match text_of(&["details"]) {
@@ -329,9 +333,7 @@ pub(super) fn packages(engine: &Engine) -> Vec<(String, Vec<String>)> {
 pub(super) fn rule_path(package: &[String], rule: &str) -> String {
     let mut path = "data".to_owned();
     for part in package {
-        let plain = part
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        let plain = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             && !part.starts_with(|c: char| c.is_ascii_digit());
         if plain {
             path.push('.');
@@ -348,7 +350,11 @@ pub(super) fn rule_path(package: &[String], rule: &str) -> String {
 }
 
 /// The rules of a file whose names pass `wanted`, once each, in the order they stand in.
-pub(super) fn declared(engine: &Engine, file: &RegoFile, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+pub(super) fn declared(
+    engine: &Engine,
+    file: &RegoFile,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let code = Code::new(&file.text);
     let mut names: Vec<String> = Vec::new();
     for word in code.words().filter(|word| wanted(word)) {
@@ -393,8 +399,8 @@ fn finding_rules(
             continue;
         };
         let same_package = || files.iter().filter(|f| package_of(f) == Some(package));
-        let has_exceptions = same_package()
-            .any(|f| declared(engine, f, |word| word == "exception").len() == 1);
+        let has_exceptions =
+            same_package().any(|f| declared(engine, f, |word| word == "exception").len() == 1);
         for name in declared(engine, file, |word| kind(word).is_some()) {
             let Some((kind, suffix)) = kind(&name) else {
                 continue;

@@ -102,7 +102,9 @@ pub(super) fn read(top: &Path) -> Folder {
             folder.problems.push(PolicyProblem::in_file(
                 file.map_or(name, |f| &f.path),
                 None,
-                format!("`{name}` is no name of a policy; one has 1 to 100 letters, digits, `-` and `_`"),
+                format!(
+                    "`{name}` is no name of a policy; one has 1 to 100 letters, digits, `-` and `_`"
+                ),
             ));
         } else if files.rules.is_empty() {
             folder.problems.push(PolicyProblem::in_file(

@@ -9,8 +9,8 @@ const MUTE_VERBS: [char; 5] = ['t', 'q', 'p', 'T', '#'];
 
 /// Words that may stand before a parenthesis and are no functions.
 const KEYWORDS: [&str; 13] = [
-    "not", "in", "if", "some", "every", "as", "with", "else", "default", "import", "package", "set",
-    "contains",
+    "not", "in", "if", "some", "every", "as", "with", "else", "default", "import", "package",
+    "set", "contains",
 ];
 
 /// Looks through one file. `declares` says whether a package declares a function, `knows` whether

@@ -212,9 +212,9 @@ impl Policies {
                     .push(Finding::broken(name, &self.unknown(name))),
             }
         }
-        verdict
-            .findings
-            .sort_by(|a, b| (b.effect, &a.policy, &a.address).cmp(&(a.effect, &b.policy, &b.address)));
+        verdict.findings.sort_by(|a, b| {
+            (b.effect, &a.policy, &a.address).cmp(&(a.effect, &b.policy, &b.address))
+        });
         verdict
     }
 }

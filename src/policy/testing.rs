@@ -116,7 +116,13 @@ pub fn test(folder: &Path) -> TestReport {
     for (name, files) in &found.policies {
         run(name, files, &found.library, &mut report, &mut coverage);
     }
-    run(LIBRARY, &found.library, &nothing, &mut report, &mut coverage);
+    run(
+        LIBRARY,
+        &found.library,
+        &nothing,
+        &mut report,
+        &mut coverage,
+    );
     report.coverage = coverage.into_values().collect();
     report
 }
@@ -130,15 +136,13 @@ fn run(
 ) {
     let rules = files.rules.iter().chain(&library.rules);
     let data = library.data.iter().chain(&files.data);
-    let Some(mut engine) = engine(
-        rules.chain(&files.tests),
-        data,
-        &mut report.problems,
-    ) else {
+    let Some(mut engine) = engine(rules.chain(&files.tests), data, &mut report.problems) else {
         return;
     };
     let packages = packages(&engine);
-    report.problems.extend(lints(&engine, &packages, &files.tests));
+    report
+        .problems
+        .extend(lints(&engine, &packages, &files.tests));
     report.problems.dedup();
     engine.set_enable_coverage(true);
     for file in &files.tests {
@@ -154,9 +158,9 @@ fn run(
             } else {
                 match engine.eval_rule(rule_path(package, &name)) {
                     Ok(Value::Bool(true)) => TestOutcome::Passed,
-                    Ok(Value::Undefined) => TestOutcome::Failed(
-                        "one of its conditions does not hold".to_owned(),
-                    ),
+                    Ok(Value::Undefined) => {
+                        TestOutcome::Failed("one of its conditions does not hold".to_owned())
+                    }
                     Ok(value) => TestOutcome::Failed(format!("it is {value} and not true")),
                     Err(error) => TestOutcome::Failed(reason(&error)),
                 }
@@ -176,16 +180,27 @@ fn run(
         return;
     };
     for file in reached.files {
-        if !files.rules.iter().chain(&library.rules).any(|f| f.path == file.path) {
+        if !files
+            .rules
+            .iter()
+            .chain(&library.rules)
+            .any(|f| f.path == file.path)
+        {
             continue;
         }
-        let missed: Vec<u32> = file.not_covered.difference(&file.covered).copied().collect();
+        let missed: Vec<u32> = file
+            .not_covered
+            .difference(&file.covered)
+            .copied()
+            .collect();
         let all = file.covered.len() + missed.len();
-        let known = coverage.entry(file.path.clone()).or_insert_with(|| Coverage {
-            file: file.path,
-            covered: 0,
-            missed: missed.clone(),
-        });
+        let known = coverage
+            .entry(file.path.clone())
+            .or_insert_with(|| Coverage {
+                file: file.path,
+                covered: 0,
+                missed: missed.clone(),
+            });
         // A file of the library is reached by the tests of every policy.
         known.missed.retain(|line| missed.contains(line));
         known.covered = all - known.missed.len();

@@ -122,7 +122,8 @@ require_none contains {"msg": "none", "approvals": 0} if input.planned
 
 #[test]
 fn approvals_that_cannot_be_counted_deny() {
-    let policy = "package main\n\nrequire contains {\"msg\": \"m\", \"approvals\": \"two\"} if true\n";
+    let policy =
+        "package main\n\nrequire contains {\"msg\": \"m\", \"approvals\": \"two\"} if true\n";
     let verdict = judged(&[("ask.rego", policy)], "{}");
     assert_eq!(verdict.judgement(), Judgement::Deny);
 }
@@ -188,7 +189,10 @@ fn data_and_the_library_are_there_and_two_policies_may_have_one_package() {
     let verdict = judged(
         &[
             ("limits.yaml", "most: 2\n"),
-            ("lib/plan.rego", "package lib.plan\n\nmany(n) if n > data.most\n"),
+            (
+                "lib/plan.rego",
+                "package lib.plan\n\nmany(n) if n > data.most\n",
+            ),
             (
                 "a.rego",
                 "package main\n\nimport data.lib.plan\n\ndeny contains \"many\" if plan.many(input.n)\n",
@@ -269,7 +273,10 @@ fn what_would_fail_open_is_found_when_it_is_loaded() {
             "deny contains \"x\" if is_wrong(input.x)",
             "a.rego:3: there is no function `is_wrong`",
         ),
-        ("denied contains \"x\" if true", "no rule that could find anything"),
+        (
+            "denied contains \"x\" if true",
+            "no rule that could find anything",
+        ),
         ("deny contains \"x\" if {", "a.rego:"),
         (
             "level := 1\n\nlevel := 2\n\ndeny contains \"x\" if level == 3",
@@ -329,7 +336,10 @@ fn files_that_make_no_policy_are_said() {
 
 #[test]
 fn an_unknown_name_gets_the_nearest() {
-    let folder = folder(&[("keep-data.rego", "package main\n\ndeny contains \"x\" if false\n")]);
+    let folder = folder(&[(
+        "keep-data.rego",
+        "package main\n\ndeny contains \"x\" if false\n",
+    )]);
     let policies = loaded(folder.path());
     assert_eq!(
         policies.unknown("keep-date"),
@@ -340,7 +350,8 @@ fn an_unknown_name_gets_the_nearest() {
 
 #[test]
 fn more_findings_than_anybody_reads_are_counted() {
-    let policy = "package main\n\ndeny contains sprintf(\"%d\", [n]) if some n in numbers.range(1, 1000)\n";
+    let policy =
+        "package main\n\ndeny contains sprintf(\"%d\", [n]) if some n in numbers.range(1, 1000)\n";
     let verdict = judged(&[("a.rego", policy)], "{}");
     assert_eq!(verdict.findings.len(), 201);
     assert!(verdict.findings.iter().any(|f| f.message == "and 800 more"));

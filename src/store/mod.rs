@@ -29,10 +29,7 @@ pub const FILE_NAME: &str = "mainstay.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The steps from an empty file to the present form, in order. A step that was released is never edited.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema.sql"),
-    include_str!("overrides.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("overrides.sql")];
 
 /// Why the record could not be read or written.
 #[derive(Debug, thiserror::Error)]

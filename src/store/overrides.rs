@@ -125,7 +125,9 @@ mod tests {
         };
         let id = store.add_run(&what, now()).unwrap();
         store.claim(id, "me", now()).unwrap();
-        store.happened(id, &Event::CheckedOut, now(), |_| {}).unwrap();
+        store
+            .happened(id, &Event::CheckedOut, now(), |_| {})
+            .unwrap();
         let finding = |policy: &&str| Finding {
             policy: (*policy).to_owned(),
             title: "t".into(),

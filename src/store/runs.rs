@@ -642,7 +642,10 @@ fn run_fact(row: &Row<'_>) -> Result<RunFacts, StoreError> {
     })
 }
 
-pub(super) fn read(connection: &rusqlite::Connection, id: RunId) -> Result<(Run, Option<String>), StoreError> {
+pub(super) fn read(
+    connection: &rusqlite::Connection,
+    id: RunId,
+) -> Result<(Run, Option<String>), StoreError> {
     connection
         .query_row(
             &format!("SELECT {COLUMNS} FROM runs WHERE id = ?1"),

@@ -228,11 +228,7 @@ impl Forge for GitHub {
         self.permission_of(repo, user).await
     }
 
-    async fn labels(
-        &self,
-        repo: &RepoName,
-        pull: IssueNumber,
-    ) -> Result<Vec<String>, ForgeError> {
+    async fn labels(&self, repo: &RepoName, pull: IssueNumber) -> Result<Vec<String>, ForgeError> {
         self.labels_of(repo, pull).await
     }
 

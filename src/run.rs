@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ObjectId, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::plan::{Diagnostic, Plan};
+use crate::plan::{Diagnostic, Plan, StateVersion};
 use crate::policy::Verdict;
 
 /// What a run is for.
@@ -283,6 +283,10 @@ pub struct RunResult {
     pub took: Duration,
     /// The keyed digest of the configuration and lock file in the plan; `None` where it is not known.
     pub configuration: Option<String>,
+    /// The state that the plan was made on, where it is known.
+    pub state: Option<StateVersion>,
+    /// The SHA-256 of the plan's file, in hexadecimal: what is applied is this file.
+    pub plan_sha256: Option<String>,
     /// How the plan of a merge compares with what reviewers saw.
     pub reviewed: Option<Reviewed>,
     /// Why the change is held.

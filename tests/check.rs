@@ -150,8 +150,10 @@ fn a_policy_that_is_not_there_or_is_broken_is_an_error() {
     let text = "repo = \"acme/infra\"\n[[workspace]]\nname = \"a\"\npath = \"a\"\npolicies = [\"keep-date\"]\n";
     let folder = settings("", &[("acme.toml", text)]);
     let write = |file: &str, rule: &str| {
-        let file = folder.folder().join("policies").join(file);
-        checkout::write(&file, &format!("package main\n\n{rule}\n"));
+        folder.write(
+            &format!("policies/{file}"),
+            &format!("package main\n\n{rule}\n"),
+        );
     };
     write("keep-data.rego", "deny contains \"x\" if input.x");
     write("open.rego", "deny contains \"x\" if http.send({}).body");

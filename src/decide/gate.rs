@@ -393,7 +393,7 @@ mod tests {
 
     fn agreed() -> Approval {
         Approval {
-            fingerprint: "f".into(),
+            fingerprint: plan(vec![change("a", Action::Update)]).fingerprint,
             by: "alice".into(),
         }
     }

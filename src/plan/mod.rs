@@ -1,6 +1,6 @@
 //! What Terraform says would change: plan JSON read into changes, counts and a fingerprint.
 
-mod configuration;
+mod carried;
 mod diagnostic;
 mod difference;
 mod fingerprint;
@@ -21,7 +21,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use configuration::{ConfigurationError, configuration_digest};
+pub use carried::{Carried, CarriedError, StateVersion, look_into};
 pub use fingerprint::FingerprintKey;
 pub use read::{PlanError, read, read_file, read_masked};
 

@@ -240,6 +240,16 @@ pub enum ReportError {
     },
 }
 
+impl ProposalReport {
+    /// Whether a run of it still goes on or waits for its turn.
+    pub fn is_under_way(&self) -> bool {
+        self.workspaces.iter().any(|w| match &w.after_merge {
+            Some(after) => matches!(after, AfterMerge::Waiting | AfterMerge::Running),
+            None => matches!(w.progress, Progress::Waiting | Progress::Running(_)),
+        })
+    }
+}
+
 impl WorkspaceReport {
     /// The plan to show: what was applied or is held, else what was planned.
     ///

@@ -45,8 +45,8 @@ async fn identity(main: &str) -> (String, String) {
     let saved = bench.plan(&bench.job()).await.unwrap();
     let key = FingerprintKey::new([7; 32]);
     let (plan, _) = plan::read(fs::File::open(&saved.json).unwrap(), &key).unwrap();
-    let configuration = plan::configuration_digest(&saved.file, &key).unwrap();
-    (plan.fingerprint, configuration)
+    let carried = plan::look_into(&saved.file, &key).unwrap();
+    (plan.fingerprint, carried.configuration)
 }
 
 #[tokio::test]

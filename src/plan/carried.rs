@@ -1,4 +1,5 @@
-//! The identity of the configuration that a saved plan carries.
+//! What a saved plan carries beside its changes: the configuration that made it, and which
+//! state it was made on.
 //!
 //! The digest of the changes has a blind spot: what a `local-exec` runs is not among
 //! them. The plan's file holds the source of every module that made it, those fetched
@@ -9,7 +10,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zip::ZipArchive;
@@ -27,12 +28,34 @@ const MANIFEST: &str = "tfconfig/modules.json";
 /// The lock file's name in a saved plan.
 const LOCK_FILE: &str = ".terraform.lock.hcl";
 
+/// The state that the plan was made on, as it was before the refresh.
+const STATE: &str = "tfstate-prev";
+
 /// A saved plan with more source than this is no plan that a person could have read.
 const SOURCE_LIMIT: u64 = 256 * 1024 * 1024;
 
-/// Why the configuration in a saved plan could not be read.
+/// What a saved plan carries beside its changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The keyed digest of the configuration and the lock file: equal for equal code, wherever
+    /// and whenever the plan was made.
+    pub configuration: String,
+    /// The state that it was made on.
+    pub state: StateVersion,
+}
+
+/// Which version of which state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateVersion {
+    /// Which state: the same for all versions of one; empty where there was none yet.
+    pub lineage: String,
+    /// Which version: it grows with each that is written.
+    pub serial: u64,
+}
+
+/// Why a saved plan could not be looked into.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigurationError {
+pub enum CarriedError {
     /// The file cannot be read.
     #[error("the saved plan cannot be read")]
     Read(#[from] io::Error),
@@ -42,6 +65,9 @@ pub enum ConfigurationError {
     /// Its list of modules is not understood.
     #[error("the saved plan's list of modules is not understood")]
     Manifest,
+    /// Its state is not understood.
+    #[error("the state in the saved plan is not understood")]
+    State,
     /// It holds too much.
     #[error("the saved plan holds more than {SOURCE_LIMIT} bytes of configuration")]
     TooLarge,
@@ -58,26 +84,28 @@ struct Module {
     version: String,
 }
 
-/// The keyed digest of the configuration and the lock file in a saved plan: equal for equal
-/// code, wherever and whenever the plan was made.
+/// Looks into a saved plan.
 ///
 /// # Errors
 ///
-/// [`ConfigurationError`] where the file is no saved plan that can be looked into.
-pub fn configuration_digest(
-    file: &Path,
-    key: &FingerprintKey,
-) -> Result<String, ConfigurationError> {
-    digest_of(BufReader::new(File::open(file)?), key)
+/// [`CarriedError`] where the file is no saved plan that can be looked into.
+pub fn look_into(file: &Path, key: &FingerprintKey) -> Result<Carried, CarriedError> {
+    read(BufReader::new(File::open(file)?), key)
 }
 
-fn digest_of(file: impl Read + Seek, key: &FingerprintKey) -> Result<String, ConfigurationError> {
+fn read(file: impl Read + Seek, key: &FingerprintKey) -> Result<Carried, CarriedError> {
     let mut archive = ZipArchive::new(file)?;
     let mut parts: BTreeMap<String, Value> = BTreeMap::new();
     let mut room = SOURCE_LIMIT;
+    let mut state = StateVersion::default();
     for index in 0..archive.len() {
         let entry = archive.by_index(index)?;
         let name = entry.name()?.into_owned();
+        if name == STATE {
+            state = serde_json::from_reader(BufReader::new(entry.take(SOURCE_LIMIT)))
+                .map_err(|_| CarriedError::State)?;
+            continue;
+        }
         if !name.starts_with(SOURCES) && name != LOCK_FILE {
             continue;
         }
@@ -95,23 +123,26 @@ fn digest_of(file: impl Read + Seek, key: &FingerprintKey) -> Result<String, Con
         parts.insert(name, part);
     }
     if !parts.contains_key(MANIFEST) {
-        return Err(ConfigurationError::Manifest);
+        return Err(CarriedError::Manifest);
     }
     let mut digest = Digest::new(key, "configuration");
     for (name, part) in parts {
         digest.add(&json!([name, part]));
     }
-    Ok(digest.finish())
+    Ok(Carried {
+        configuration: digest.finish(),
+        state,
+    })
 }
 
-fn spend(room: u64, used: u64) -> Result<u64, ConfigurationError> {
-    room.checked_sub(used).ok_or(ConfigurationError::TooLarge)
+fn spend(room: u64, used: u64) -> Result<u64, CarriedError> {
+    room.checked_sub(used).ok_or(CarriedError::TooLarge)
 }
 
 /// The modules with their sources and versions, and without the folders that they were in.
-fn modules(text: &[u8]) -> Result<Value, ConfigurationError> {
+fn modules(text: &[u8]) -> Result<Value, CarriedError> {
     let mut modules: Vec<Module> =
-        serde_json::from_slice(text).map_err(|_| ConfigurationError::Manifest)?;
+        serde_json::from_slice(text).map_err(|_| CarriedError::Manifest)?;
     modules.sort_by(|a, b| a.key.cmp(&b.key));
     let named = modules
         .into_iter()
@@ -139,8 +170,9 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn digest(files: &[(&str, &str)]) -> Result<String, ConfigurationError> {
-        digest_of(archive(files), &FingerprintKey::new([1; 32]))
+    fn digest(files: &[(&str, &str)]) -> Result<String, CarriedError> {
+        let carried = read(archive(files), &FingerprintKey::new([1; 32]))?;
+        Ok(carried.configuration)
     }
 
     const MODULES: &str = r#"[{"Key":"","Dir":"."},{"Key":"a","Source":"./m","Dir":"m"}]"#;
@@ -187,12 +219,24 @@ mod tests {
     }
 
     #[test]
+    fn the_version_of_the_state_is_known() {
+        let state = r#"{"version":4,"serial":7,"lineage":"1f","outputs":{},"resources":[]}"#;
+        let file = archive(&[(STATE, state), (MANIFEST, MODULES)]);
+        let carried = read(file, &FingerprintKey::new([1; 32])).unwrap();
+        let version = StateVersion {
+            lineage: "1f".into(),
+            serial: 7,
+        };
+        assert_eq!(carried.state, version);
+    }
+
+    #[test]
     fn what_is_no_saved_plan_has_no_digest() {
         let key = FingerprintKey::new([1; 32]);
-        assert!(digest_of(Cursor::new(b"encrypted".to_vec()), &key).is_err());
+        assert!(read(Cursor::new(b"encrypted".to_vec()), &key).is_err());
         assert!(matches!(
             digest(&[("tfplan", "x")]),
-            Err(ConfigurationError::Manifest)
+            Err(CarriedError::Manifest)
         ));
     }
 }

@@ -151,16 +151,28 @@ fn a_token_that_is_not_set_is_a_warning_until_it_is_needed() {
 }
 
 #[test]
-fn policies_that_nothing_evaluates_are_warned_of() {
-    let text = "repo = \"acme/infra\"\n[[workspace]]\nname = \"a\"\npath = \"a\"\npolicies = [\"baseline\"]\n";
+fn a_policy_that_is_not_there_or_is_broken_is_an_error() {
+    let text = "repo = \"acme/infra\"\n[[workspace]]\nname = \"a\"\npath = \"a\"\npolicies = [\"keep-date\"]\n";
     let folder = settings("", &[("acme.toml", text)]);
-    let ran = folder.run(&["check"]).ended_with(0);
-    assert_snapshot!(said(&ran, &folder), @r"
-         ok mainstay.toml: 1 repository, 1 workspace
-    warning workspaces/acme.toml: names the policies baseline, and this version evaluates no policies yet: nothing is denied by them
-    warning runs are in no sandbox: a plan runs the code of the pull request with the daemon's rights
-    0 errors, 2 warnings
-    ");
+    let write = |file: &str, rule: &str| {
+        folder.write(
+            &format!("policies/{file}"),
+            &format!("package main\n\n{rule}\n"),
+        );
+    };
+    write("keep-data.rego", "deny contains \"x\" if input.x");
+    write("open.rego", "deny contains \"x\" if http.send({}).body");
+    let ran = folder.run(&["check"]).ended_with(1);
+    let text = said(&ran, &folder);
+    for says in [
+        "workspaces/acme.toml: `policies`: there is no policy `keep-date`; did you mean `keep-data`?",
+        "policies: open.rego:3: `http.send` is not there",
+    ] {
+        assert!(text.contains(says), "{text}");
+    }
+    // The daemon lets nothing through without them either.
+    let ran = folder.run(&["serve"]).ended_with(1);
+    assert!(ran.stderr.contains("did you mean `keep-data`"), "{ran:?}");
 }
 
 #[test]

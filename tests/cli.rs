@@ -17,7 +17,7 @@ use insta::assert_snapshot;
 use scenario::{Scenario, declaration, file, root, workspace};
 
 /// Every command that has a help page of its own.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "demo",
     "serve",
     "dry-run",
@@ -30,6 +30,7 @@ const COMMANDS: [&str; 13] = [
     "cancel",
     "audit",
     "backup",
+    "override",
     "completions",
 ];
 
@@ -48,6 +49,11 @@ fn every_command_explains_itself() {
         let widest = ran.stdout.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{command}: {widest:?} columns");
         assert_snapshot!(format!("help_{}", command.replace('-', "_")), ran.stdout);
+    }
+    for command in ["test", "list"] {
+        let ran = folder.run(&["policy", command, "--help"]).ended_with(0);
+        assert!(ran.stdout.contains("Examples:"), "{command} has no example");
+        assert_snapshot!(format!("help_policy_{command}"), ran.stdout);
     }
 }
 

@@ -356,6 +356,17 @@ fn a_check_that_fails_is_an_error_and_one_that_warns_is_none() {
         failed.stdout
     );
     ran("warn").ended_with(2);
+fn what_a_policy_denies_ends_with_3() {
+    let checkout = declared("policies = [\"names\"]");
+    let rule = "package main\n\ndeny contains \"it is declared\" if {\n  input.variables.size.value == \"declared\"\n  \
+                input.mainstay.purpose == \"dry-run\"\n  input.mainstay.environment == \"production\"\n}\n";
+    write(&checkout.folder().join("daemon/policies/names.rego"), rule);
+    // What the checkout says of policies is nobody's.
+    checkout.write("policies/names.rego", "package main\n");
+    checkout.write("net/main.tf", &format!("{}# edited\n", root("small")));
+    checkout.run(&["dry-run", "--format", "json"]).ended_with(3);
+    checkout.write("net/prod.tfvars", "size = \"other\"\n");
+    checkout.run(&["dry-run"]).ended_with(2);
 }
 
 #[test]

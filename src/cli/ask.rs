@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 
 use super::{ConfigArgument, Exit, shown};
 use crate::clock::now;
+use crate::config::Config;
 use crate::id::{RepoName, WorkspaceName};
 use crate::serve::DaemonSeen;
 use crate::store::{NewCommand, Store};
@@ -15,24 +16,9 @@ pub(super) fn ask(
     repo: Option<&str>,
     config: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
-    let (config, declarations) = shown::load(config)?;
-    let store = Store::open_existing(&config.data_dir)?;
-    let repos: Vec<RepoName> = declarations.into_iter().map(|d| d.repo).collect();
-    let repo = match (repo, repos.as_slice()) {
-        (Some(name), all) => all.iter().find(|r| r.as_str() == name).with_context(|| {
-            format!(
-                "no repository `{name}` is declared; {}",
-                shown::nearest(name, all)
-            )
-        })?,
-        (None, [only]) => only,
-        (None, all) => bail!(
-            "several repositories are declared: name one by --repo; {}",
-            shown::nearest("", all)
-        ),
-    };
+    let (config, store, repo) = open(repo, config)?;
     let known: Vec<WorkspaceName> = store
-        .workspaces(repo)?
+        .workspaces(&repo)?
         .into_iter()
         .map(|w| w.name)
         .collect();
@@ -49,6 +35,54 @@ pub(super) fn ask(
         line.push(' ');
         line.push_str(name.as_str());
     }
+    note(&config, &store, &repo, line)
+}
+
+/// Writes into the record that a policy is overridden, and why.
+pub(super) fn overrule(
+    policy: &str,
+    reason: &[String],
+    repo: Option<&str>,
+    config: &ConfigArgument,
+) -> anyhow::Result<Exit> {
+    let (config, store, repo) = open(repo, config)?;
+    // A command is one line of words.
+    let reason = reason.join(" ");
+    let reason: Vec<&str> = reason.split_whitespace().collect();
+    let line = format!("mainstay override {policy} {}", reason.join(" "));
+    match crate::decide::read(&line, &[]) {
+        Some(Ok(_)) => note(&config, &store, &repo, line),
+        Some(Err(refusal)) => bail!("{refusal}"),
+        None => bail!(
+            "`{policy}` is no name of a policy, or the reason is longer than a comment may be; \
+             `mainstay policy list` shows the names"
+        ),
+    }
+}
+
+/// The settings, the record, and the repository that is meant.
+fn open(repo: Option<&str>, config: &ConfigArgument) -> anyhow::Result<(Config, Store, RepoName)> {
+    let (config, declarations) = shown::load(config)?;
+    let store = Store::open_existing(&config.data_dir)?;
+    let repos: Vec<RepoName> = declarations.into_iter().map(|d| d.repo).collect();
+    let repo = match (repo, repos.as_slice()) {
+        (Some(name), all) => all.iter().find(|r| r.as_str() == name).with_context(|| {
+            format!(
+                "no repository `{name}` is declared; {}",
+                shown::nearest(name, all)
+            )
+        })?,
+        (None, [only]) => only,
+        (None, all) => bail!(
+            "several repositories are declared: name one by --repo; {}",
+            shown::nearest("", all)
+        ),
+    };
+    let repo = repo.clone();
+    Ok((config, store, repo))
+}
+
+fn note(config: &Config, store: &Store, repo: &RepoName, line: String) -> anyhow::Result<Exit> {
     store.add_command(&NewCommand {
         repo: repo.clone(),
         comment: None,

@@ -11,8 +11,9 @@ use crate::fault::chain;
 use crate::forge::LookRequest;
 use crate::forge::github::Level;
 use crate::modules::{self, Backend, Presence};
+use crate::policy::Policies;
 use crate::sandbox;
-use crate::serve::{Forges, find_engine, find_sandbox};
+use crate::serve::{Forges, find_engine, find_sandbox, unknown_policies};
 use crate::source::{Heads, Mirror, RemoteAddress};
 use crate::worker::Places;
 use crate::workspace::{Declaration, RepoAddress};
@@ -60,10 +61,8 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
         let summary = summary(&loaded.declarations);
         findings.say(Level::Ok, &format!("{}: {summary}", file.display()));
     }
-    for declaration in &loaded.declarations {
-        about_policies(declaration, &mut findings);
-    }
     if let Some(config) = &loaded.config {
+        about_policies(config, &loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
         if let Some(github) = &config.github
             && let Err(error) = github.read_credential()
@@ -133,24 +132,25 @@ fn about_sandbox(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn about_policies(declaration: &Declaration, findings: &mut Findings) {
-    let named: BTreeSet<&str> = declaration
-        .workspaces
-        .iter()
-        .map(|w| &w.settings)
-        .chain(declaration.discover.iter().map(|d| &d.settings))
-        .flat_map(|s| &s.policies)
-        .map(String::as_str)
-        .collect();
-    if !named.is_empty() {
-        let names = named.into_iter().collect::<Vec<_>>().join(", ");
-        findings.say(
-            Level::Warn,
-            &format!(
-                "{}: names the policies {names}, and this version evaluates no policies yet: nothing is denied by them",
-                declaration.file.display()
-            ),
+fn about_policies(config: &Config, declarations: &[Declaration], findings: &mut Findings) {
+    let (policies, problems) = Policies::load(&config.policies);
+    for problem in &problems {
+        let text = format!("{}: {problem}", config.policies.display());
+        findings.say(Level::Error, &text);
+    }
+    for declaration in declarations {
+        for unknown in unknown_policies(&policies, declaration) {
+            findings.say(Level::Error, &unknown);
+        }
+    }
+    let count = policies.list().count();
+    if problems.is_empty() && count > 0 {
+        let text = format!(
+            "{}: {count} {}, each compiled and tried",
+            config.policies.display(),
+            if count == 1 { "policy" } else { "policies" }
         );
+        findings.say(Level::Ok, &text);
     }
 }
 

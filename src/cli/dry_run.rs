@@ -14,7 +14,7 @@ use crate::dry_run::{Plans, Request, Watcher, dry_run as plan_checkout};
 use crate::engine::{CancelToken, Progress};
 use crate::id::WorkspaceName;
 use crate::report;
-use crate::serve::find_engine;
+use crate::serve::{find_engine, load_policies};
 use crate::workspace::Declaration;
 
 /// Plans a checkout and prints what the comment would say.
@@ -28,7 +28,9 @@ pub(super) fn dry_run(
     shown::log(LogFormat::Text, "error");
     let (config, declarations) = settings(dir, argument)?;
     let engine = find_engine(&config)?;
+    let policies = Arc::new(load_policies(&config, &declarations)?);
     let request = Request {
+        policies,
         dir: dir.to_owned(),
         base: base.map(str::to_owned),
         workspaces: workspaces.to_vec(),
@@ -66,6 +68,7 @@ pub(super) fn dry_run(
         Ok(match outcome.plans {
             Plans::Unchanged => Exit::Nothing,
             Plans::Changes => Exit::Changes,
+            Plans::Denied => Exit::Denied,
             Plans::Failed => Exit::Error,
         })
     })

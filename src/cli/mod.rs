@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod check;
 mod dry_run;
+mod policy;
 mod run_drift;
 mod runs;
 mod shown;
@@ -32,10 +33,6 @@ pub(crate) enum Exit {
     /// There are changes, or there is drift.
     Changes,
     /// A policy denies it.
-    #[expect(
-        dead_code,
-        reason = "no policy is evaluated yet; the code is part of the contract"
-    )]
     Denied,
 }
 
@@ -294,6 +291,30 @@ Examples:
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Goes on against a policy for one plan, as the comment `mainstay override` does
+    #[command(after_help = "\
+For every plan that the policy stops now, and for those plans only: a plan that differs is judged
+again. The reason is kept in the record. A change that was held is planned again and goes on.
+
+Examples:
+  mainstay override keep-data the database was copied yesterday
+  mainstay override blast-radius --repo acme/infra a planned move of everything")]
+    Override {
+        /// The policy, as the report names it
+        #[arg(value_name = "POLICY")]
+        policy: String,
+        /// Why, in your own words
+        #[arg(value_name = "REASON", required = true)]
+        reason: Vec<String>,
+        /// The repository, where several are declared
+        #[arg(long, value_name = "NAME")]
+        repo: Option<String>,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Tests the policies, or lists them
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Prints the completions of a shell
     #[command(after_help = "\
 Examples:
@@ -359,6 +380,38 @@ Examples:
         format: ExportFormat,
         #[command(flatten)]
         filter: AuditFilter,
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Runs the policies' own tests and says how much of the rules they reach
+    #[command(after_help = "\
+A test is a rule whose name begins with `test_`, in a file `*_test.rego` beside the policy. Nothing
+but the folder is read. Every rule is also looked through for what would let plans pass unseen.
+
+Exit codes: 0 all tests pass, 1 one fails or a file is wrong.
+
+Examples:
+  mainstay policy test
+  mainstay policy test ./policies --format json")]
+    Test {
+        /// The folder of policies [default: that of the settings, else ./policies]
+        dir: Option<PathBuf>,
+        /// The form of the result
+        #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+        format: ListFormat,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Lists the policies: name, title, why, and who may override them
+    #[command(after_help = "\
+Examples:
+  mainstay policy list
+  mainstay policy list --format json | jq '.policies[].name'")]
+    List {
+        /// The folder of policies [default: that of the settings, else ./policies]
+        dir: Option<PathBuf>,
+        /// The form of the result
+        #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+        format: ListFormat,
         #[command(flatten)]
         config: ConfigArgument,
     },
@@ -505,6 +558,22 @@ fn call(command: Command) -> anyhow::Result<Exit> {
             }
         }
         Command::Backup { folder, config } => backup::backup(&folder, &config),
+        Command::Override {
+            policy,
+            reason,
+            repo,
+            config,
+        } => ask::overrule(&policy, &reason, repo.as_deref(), &config),
+        Command::Policy(PolicyCommand::Test {
+            dir,
+            format,
+            config,
+        }) => policy::run_tests(dir.as_deref(), format, &config),
+        Command::Policy(PolicyCommand::List {
+            dir,
+            format,
+            config,
+        }) => policy::list(dir.as_deref(), format, &config),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -41,7 +41,14 @@ pub(super) fn drift(
     let forges = Forges::offline(&config, &declarations);
     shown::runtime()?.block_on(async {
         let fleet = open_fleet(config, declarations, &forges)?;
-        let worker = Worker::new(Arc::clone(&fleet), engine, sandbox, own_environment());
+        let worker = Worker::new(
+            Arc::clone(&fleet),
+            engine,
+            sandbox,
+            // What looks for drift changes nothing, and no policy judges it.
+            Arc::default(),
+            own_environment(),
+        );
         let chosen = choose(&fleet, names)?;
         // What it finds is recorded for as long as it holds the lease of the workspace.
         let _renewed = keep_leases(Arc::clone(&fleet.store), CancelToken::new());

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::facts::{
     Consideration, Facts, ModuleChange, ProposalFacts, RunFacts, Settled, Standing, Trust,
 };
+use super::overriding::{self, Judged, Overriding};
 use super::schedule::{drift_order, latest, merge_order, merged_since};
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ProposalKey, RunId, WorkspaceName};
@@ -19,6 +20,10 @@ pub const HELP: &[(&str, &str)] = &[
         "lets a hold go, or repeats a failed apply",
     ),
     ("mainstay cancel", "stops what runs and what waits"),
+    (
+        "mainstay override POLICY REASON…",
+        "goes on against a policy, for this plan only; for the policy's owners",
+    ),
     ("mainstay help", "shows this"),
 ];
 
@@ -31,6 +36,8 @@ pub enum Verb {
     Apply,
     /// To stop what runs and what waits.
     Cancel,
+    /// To go on against a policy.
+    Override,
     /// To be shown the commands.
     Help,
 }
@@ -42,6 +49,8 @@ pub struct Request {
     pub verb: Verb,
     /// The workspaces that it names; none for all.
     pub workspaces: BTreeSet<WorkspaceName>,
+    /// The policy to go on against, and why.
+    pub overriding: Option<Overriding>,
 }
 
 /// Why a command is not carried out, for the person who wrote it. Plain words, and names that we
@@ -53,7 +62,8 @@ pub struct Refusal(pub String);
 /// Reads a comment: `None` where it is no command, just text.
 ///
 /// A command is one line and nothing else: `mainstay`, a verb, and for `plan` and
-/// `apply` names out of `known`. A line that goes on with other words is a sentence
+/// `apply` names out of `known`; for `override` the name of a policy and a reason, which is
+/// text that is kept and nothing else. A line that goes on with other words is a sentence
 /// that begins like a command, unless one of them looks like a mistyped name.
 pub fn read(body: &str, known: &[WorkspaceName]) -> Option<Result<Request, Refusal>> {
     let line = body.trim();
@@ -68,15 +78,25 @@ pub fn read(body: &str, known: &[WorkspaceName]) -> Option<Result<Request, Refus
         "plan" => Verb::Plan,
         "apply" => Verb::Apply,
         "cancel" => Verb::Cancel,
+        "override" => Verb::Override,
         "help" => Verb::Help,
         _ => return None,
     };
     let rest: Vec<&str> = words.collect();
+    if verb == Verb::Override {
+        let overriding = overriding::read(&rest)?;
+        return Some(overriding.map(|overriding| Request {
+            verb,
+            workspaces: BTreeSet::new(),
+            overriding: Some(overriding),
+        }));
+    }
     if !matches!(verb, Verb::Plan | Verb::Apply) {
         return rest.is_empty().then(|| {
             Ok(Request {
                 verb,
                 workspaces: BTreeSet::new(),
+                overriding: None,
             })
         });
     }
@@ -91,7 +111,11 @@ pub fn read(body: &str, known: &[WorkspaceName]) -> Option<Result<Request, Refus
         }
     }
     let Some(first) = unknown.first() else {
-        return Some(Ok(Request { verb, workspaces }));
+        return Some(Ok(Request {
+            verb,
+            workspaces,
+            overriding: None,
+        }));
     };
     let near = unknown
         .iter()
@@ -146,6 +170,13 @@ pub enum Effect {
     Release(RunId),
     /// A run is stopped.
     Cancel(RunId),
+    /// A policy is overridden for the plan of a run; a hold that nothing else forbids is let go.
+    Override {
+        /// The run whose plan it is.
+        run: RunId,
+        /// The policy and the reason.
+        what: Overriding,
+    },
     /// The commands are shown.
     Help,
 }
@@ -161,7 +192,8 @@ pub struct Asked<'a> {
     pub head: Option<&'a CommitSha>,
 }
 
-/// What a command of a person with write permission leads to.
+/// What a command of a person with write permission leads to. `judged` are the plans that policies
+/// stop, which only `override` looks at.
 ///
 /// # Errors
 ///
@@ -171,8 +203,13 @@ pub fn effects(
     asked: &Asked<'_>,
     subject: &Subject<'_>,
     facts: &Facts,
+    judged: &[Judged],
 ) -> Result<Vec<Effect>, Refusal> {
     match request.verb {
+        Verb::Override => match &request.overriding {
+            Some(what) => overriding::effects(what, asked, subject, judged),
+            None => Err(overriding::unnamed()),
+        },
         Verb::Help => Ok(vec![Effect::Help]),
         Verb::Plan => plan(request, asked, subject, facts),
         Verb::Apply => apply(request, asked, subject, facts),
@@ -448,7 +485,7 @@ fn selected<'f>(
 }
 
 /// A word of a comment as a code span: letters, digits and a few signs of it only.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain: String = word
         .chars()
         .map(|c| {
@@ -540,6 +577,8 @@ mod tests {
             "mainstay plan looks good to me",
             "mainstay cancel please",
             "mainstay destroy",
+            "mainstay override",
+            "mainstay override: what is it?",
             "```\nmainstay apply\n```",
             "",
         ] {

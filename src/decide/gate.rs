@@ -2,6 +2,7 @@
 
 use super::reviewed::Review;
 use crate::plan::{Action, Change, Plan};
+use crate::policy::{Effect, Finding, Verdict};
 use crate::run::Approval;
 use crate::workspace::{ApplyMode, Settings, Unreviewed};
 
@@ -16,22 +17,48 @@ pub enum Next {
     Hold(String),
 }
 
+/// What the policies say of a merged change, and who approved it.
+#[derive(Debug, Clone, Default)]
+pub struct Ruling {
+    /// What they say; `None` where the workspace names none.
+    pub verdict: Option<Verdict>,
+    /// Who approved the merged heads.
+    pub approvals: Approvals,
+}
+
+/// Who approved a merged change.
+#[derive(Debug, Clone, Default)]
+pub enum Approvals {
+    /// No policy asks.
+    #[default]
+    NotAsked,
+    /// These, each of whom may write to the repository.
+    By(Vec<String>),
+    /// It could not be asked, for this reason.
+    Unknown(String),
+}
+
 /// Decides on the plan of a merged commit.
 ///
 /// `rewound` is the reason to wait where the base branch was force-pushed. An
-/// approval counts for the plan that it was given for and for no other.
+/// approval counts for the plan that it was given for and for no other. What a policy
+/// denies is not applied, whoever agreed to it: only its owners may override it.
 pub fn after_plan(
     plan: &Plan,
     settings: &Settings,
     review: &Review,
     approval: Option<&Approval>,
     rewound: Option<&str>,
+    ruling: &Ruling,
 ) -> Next {
     if !plan.has_changes() {
         return Next::Nothing;
     }
     if settings.apply == ApplyMode::Never {
         return Next::Hold("this workspace is never applied".to_owned());
+    }
+    if let Some(reason) = ruling.forbids() {
+        return Next::Hold(reason);
     }
     if let Some(approval) = approval {
         return if approval.fingerprint == plan.fingerprint {
@@ -45,6 +72,9 @@ pub fn after_plan(
     }
     if let Some(reason) = rewound {
         return Next::Hold(reason.to_owned());
+    }
+    if let Some(reason) = ruling.asks_for_a_person() {
+        return Next::Hold(reason);
     }
     if settings.apply != ApplyMode::OnMerge {
         return Next::Hold("a person must agree to every change of this workspace".to_owned());
@@ -71,6 +101,89 @@ pub fn after_plan(
             Next::Hold("it changes outputs that no reviewer saw".to_owned())
         }
         _ => Next::Apply,
+    }
+}
+
+impl Ruling {
+    /// Why the change is not applied even where a person agreed to the plan.
+    fn forbids(&self) -> Option<String> {
+        let verdict = self.verdict.as_ref()?;
+        if let Some(denial) = verdict.denials().next() {
+            return Some(denied(verdict, denial));
+        }
+        let wanted = verdict.approvals()?;
+        let asking = verdict
+            .standing()
+            .find(|f| f.effect == Effect::Require { approvals: wanted })
+            .map(|f| f.policy.as_str())
+            .unwrap_or_default();
+        let have = match &self.approvals {
+            Approvals::By(people) => people,
+            Approvals::NotAsked => &Vec::new(),
+            Approvals::Unknown(reason) => {
+                return Some(format!(
+                    "the policy `{asking}` asks for {}, and they could not be counted: {reason}; \
+                     `mainstay apply` counts them again",
+                    approvals(wanted)
+                ));
+            }
+        };
+        if have.len() >= usize::try_from(wanted).unwrap_or(usize::MAX) {
+            return None;
+        }
+        let by = match have.as_slice() {
+            [] => "none".to_owned(),
+            people => people
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        Some(format!(
+            "the policy `{asking}` asks for {} of the merged head by people who may write, and there is {by}: \
+             approve the pull request, then `mainstay apply` counts again",
+            approvals(wanted)
+        ))
+    }
+
+    /// Why a person must agree to the plan.
+    fn asks_for_a_person(&self) -> Option<String> {
+        let verdict = self.verdict.as_ref()?;
+        let hold = verdict.standing().find(|f| f.effect == Effect::Hold)?;
+        Some(format!("the policy `{}` asks for a person", hold.policy))
+    }
+}
+
+/// Why a denial holds a change, with what may be done about it. What the policy found is said in
+/// the report: it quotes the plan, and a reason is plain words and names that we know.
+fn denied(verdict: &Verdict, first: &Finding) -> String {
+    let mut names: Vec<&str> = verdict.denials().map(|f| f.policy.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let all: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let (policies, deny) = match all.len() {
+        1 => ("the policy", "denies"),
+        _ => ("the policies", "deny"),
+    };
+    let way = match first.owners.as_slice() {
+        [] => "nobody may override it, so the change or the policy must be mended".to_owned(),
+        [all] if all == "*" => format!(
+            "who may write to the repository overrides it by `mainstay override {} REASON…`",
+            first.policy
+        ),
+        owners => format!(
+            "its owners ({}) override it by `mainstay override {} REASON…`",
+            owners.join(", "),
+            first.policy
+        ),
+    };
+    format!("{policies} {} {deny} it: {way}", all.join(", "))
+}
+
+fn approvals(count: u32) -> String {
+    match count {
+        1 => "1 approval".to_owned(),
+        n => format!("{n} approvals"),
     }
 }
 
@@ -138,7 +251,14 @@ mod tests {
             Unreviewed::Apply,
         ] {
             assert_eq!(
-                after_plan(&plan, &settings(rule), &seen(&plan), None, None),
+                after_plan(
+                    &plan,
+                    &settings(rule),
+                    &seen(&plan),
+                    None,
+                    None,
+                    &Ruling::default()
+                ),
                 Next::Apply
             );
         }
@@ -157,6 +277,7 @@ mod tests {
             &seen(&shown),
             None,
             None,
+            &Ruling::default(),
         );
         assert!(matches!(next, Next::Hold(reason) if reason.contains("1 resource")));
     }
@@ -171,6 +292,7 @@ mod tests {
             &seen(&shown),
             None,
             None,
+            &Ruling::default(),
         );
         assert!(matches!(next, Next::Hold(_)));
     }
@@ -190,12 +312,20 @@ mod tests {
                 &rule,
                 &none,
                 Some(&approval(&made.fingerprint)),
-                None
+                None,
+                &Ruling::default()
             ),
             Next::Apply
         );
         assert!(matches!(
-            after_plan(&made, &rule, &none, Some(&approval("another")), None),
+            after_plan(
+                &made,
+                &rule,
+                &none,
+                Some(&approval("another")),
+                None,
+                &Ruling::default()
+            ),
             Next::Hold(_)
         ));
     }
@@ -209,6 +339,7 @@ mod tests {
             &seen(&made),
             None,
             Some("force-pushed"),
+            &Ruling::default(),
         );
         assert_eq!(next, Next::Hold("force-pushed".into()));
     }
@@ -221,8 +352,113 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(
-            after_plan(&made, &rule, &Review::default(), None, Some("x")),
+            after_plan(
+                &made,
+                &rule,
+                &Review::default(),
+                None,
+                Some("x"),
+                &Ruling::default()
+            ),
             Next::Nothing
         );
+    }
+
+    fn found(policy: &str, effect: Effect, owners: &[&str]) -> Finding {
+        Finding {
+            policy: policy.into(),
+            title: policy.into(),
+            effect,
+            message: "no".into(),
+            address: None,
+            remedy: None,
+            owners: owners.iter().map(ToString::to_string).collect(),
+            overridden: None,
+        }
+    }
+
+    /// What follows a plan that was reviewed and agreed to, under this ruling.
+    fn ruled(findings: Vec<Finding>, approvals: Approvals, approval: Option<&Approval>) -> Next {
+        let made = plan(vec![change("a", Action::Update)]);
+        let ruling = Ruling {
+            verdict: Some(Verdict {
+                evaluated: Vec::new(),
+                findings,
+            }),
+            approvals,
+        };
+        let rule = settings(Unreviewed::Apply);
+        after_plan(&made, &rule, &seen(&made), approval, None, &ruling)
+    }
+
+    fn agreed() -> Approval {
+        Approval {
+            fingerprint: plan(vec![change("a", Action::Update)]).fingerprint,
+            by: "alice".into(),
+        }
+    }
+
+    #[test]
+    fn what_a_policy_denies_is_not_applied_whoever_agreed() {
+        let next = ruled(
+            vec![found("keep-data", Effect::Deny, &["ana"])],
+            Approvals::NotAsked,
+            Some(&agreed()),
+        );
+        let Next::Hold(reason) = next else {
+            panic!("{next:?}")
+        };
+        assert!(reason.contains("`keep-data` denies it"), "{reason}");
+        assert!(reason.contains("mainstay override keep-data"), "{reason}");
+        assert!(reason.contains("ana"), "{reason}");
+    }
+
+    #[test]
+    fn what_was_overridden_goes_on() {
+        let mut denial = found("keep-data", Effect::Deny, &["ana"]);
+        denial.overridden = Some(crate::policy::Override {
+            by: "ana".into(),
+            reason: "an emergency".into(),
+        });
+        let next = ruled(vec![denial], Approvals::NotAsked, None);
+        assert_eq!(next, Next::Apply);
+    }
+
+    #[test]
+    fn a_policy_that_holds_waits_for_a_person_and_no_longer() {
+        let hold = || vec![found("production", Effect::Hold, &[])];
+        let next = ruled(hold(), Approvals::NotAsked, None);
+        assert!(matches!(next, Next::Hold(reason) if reason.contains("`production`")));
+        assert_eq!(
+            ruled(hold(), Approvals::NotAsked, Some(&agreed())),
+            Next::Apply
+        );
+    }
+
+    #[test]
+    fn approvals_are_counted_and_a_person_who_agrees_is_none_of_them() {
+        let require = || vec![found("two", Effect::Require { approvals: 2 }, &[])];
+        let people =
+            |names: &[&str]| Approvals::By(names.iter().map(ToString::to_string).collect());
+        for (given, applied) in [
+            (people(&[]), false),
+            (people(&["ana"]), false),
+            (people(&["ana", "bob"]), true),
+            (Approvals::NotAsked, false),
+            (Approvals::Unknown("GitHub is down".into()), false),
+        ] {
+            let next = ruled(require(), given.clone(), Some(&agreed()));
+            assert_eq!(next == Next::Apply, applied, "{given:?}: {next:?}");
+        }
+    }
+
+    #[test]
+    fn a_warning_stops_nothing() {
+        let next = ruled(
+            vec![found("tags", Effect::Warn, &[])],
+            Approvals::NotAsked,
+            None,
+        );
+        assert_eq!(next, Next::Apply);
     }
 }

@@ -3,6 +3,7 @@
 mod command;
 mod facts;
 mod gate;
+mod overriding;
 mod reviewed;
 mod schedule;
 
@@ -14,6 +15,7 @@ pub use facts::{
     ProposalFacts, RunFacts, Settled, Standing, Stopping, Touched, Trust, View, ViewedWorkspace,
     WorkspaceFacts,
 };
-pub use gate::{Next, after_plan};
+pub use gate::{Approvals, Next, Ruling, after_plan};
+pub use overriding::{Judged, Overriding};
 pub use reviewed::Review;
 pub use schedule::{Action, drift_order, due, merged_since, next_drift, next_to_start};

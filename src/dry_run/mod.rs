@@ -6,7 +6,7 @@ mod subject;
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +23,13 @@ use crate::fault::chain;
 use crate::id::WorkspaceName;
 use crate::modules::{Backend, ResolveError, Resolved};
 use crate::plan::{self, FingerprintKey};
+use crate::policy::{self, Context, Input, Judgement, Policies, Verdict};
 use crate::redact::Redactor;
 use crate::report::{OnMerge, ProposalReport, Standing, WorkspaceReport};
 use crate::run::Failure;
 use crate::source::SourceError;
 use crate::worker::{Places, failure_of};
-use crate::workspace::{ApplyMode, Declaration};
+use crate::workspace::{ApplyMode, Declaration, Workspace};
 
 /// What to plan.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct Request {
     pub workspaces: Vec<WorkspaceName>,
     /// The settings.
     pub config: Config,
+    /// The policies of the settings' folder.
+    pub policies: Arc<Policies>,
     /// The declarations that are known; the one of this checkout's repository is used.
     pub declarations: Vec<Declaration>,
 }
@@ -135,6 +138,8 @@ pub enum Plans {
     Unchanged,
     /// All were made, and something would change.
     Changes,
+    /// All were made, and a policy denies one.
+    Denied,
     /// At least one failed, or a check before it did.
     Failed,
 }
@@ -231,6 +236,8 @@ pub async fn dry_run(
     let failed = |w: &WorkspaceReport| w.plan_failed() || w.checks_failed();
     let plans = if workspaces.iter().any(failed) {
         Plans::Failed
+    } else if workspaces.iter().any(is_denied) {
+        Plans::Denied
     } else if workspaces
         .iter()
         .any(|w| w.plan().is_some_and(plan::Plan::has_changes))
@@ -243,6 +250,11 @@ pub async fn dry_run(
         report: report(subject, workspaces, tool),
         plans,
     })
+}
+
+fn is_denied(workspace: &WorkspaceReport) -> bool {
+    let verdict = workspace.verdict.as_ref();
+    verdict.is_some_and(|verdict| verdict.judgement() == Judgement::Deny)
 }
 
 fn report(subject: Subject, workspaces: Vec<WorkspaceReport>, tool: String) -> ProposalReport {
@@ -397,6 +409,7 @@ async fn plan_one(
                 .map(|c| c.redacted(&redactor))
                 .collect();
             let tool = format!("{} {}", engine.flavour(), plan.terraform_version);
+            report.verdict = verdict(request, repo, workspace, &job, &saved.json, redactor).await;
             report.progress = crate::report::Progress::Planned(Box::new(plan));
             Ok((report, Some(tool)))
         }
@@ -409,6 +422,46 @@ async fn plan_one(
             Ok((report, None))
         }
     }
+}
+
+/// What the policies of the settings' folder say; `None` where the workspace names none.
+async fn verdict(
+    request: &Request,
+    repo: &crate::id::RepoName,
+    workspace: &Workspace,
+    job: &Job,
+    json: &Path,
+    redactor: Redactor,
+) -> Option<Verdict> {
+    let names = workspace.settings.policies.clone();
+    if names.is_empty() {
+        return None;
+    }
+    let context = Context {
+        repository: repo.to_string(),
+        workspace: workspace.name.to_string(),
+        environment: workspace.settings.environment.clone(),
+        purpose: "dry-run".to_owned(),
+        backend: match job.state {
+            engine::State::Backend => engine::backend_record(&job.data_dir)
+                .and_then(|record| policy::Backend::of_record(&record)),
+            engine::State::Local(_) | engine::State::InFolder => None,
+        },
+        ..Context::default()
+    };
+    let (policies, asked, json) = (
+        Arc::clone(&request.policies),
+        names.clone(),
+        json.to_owned(),
+    );
+    let judged = tokio::task::spawn_blocking(move || {
+        Input::read(&json, &context).map(|input| policies.judge(&asked, &input, &redactor))
+    });
+    Some(match judged.await {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(error)) => Verdict::impossible(&names, &chain(&error)),
+        Err(_) => Verdict::impossible(&names, "the evaluation broke off"),
+    })
 }
 
 /// The state to plan against, and a word on it. The daemon's own state is used through a copy.

@@ -45,6 +45,13 @@ pub(super) fn prepare(path: &Path) -> io::Result<()> {
     remove(&path.join(SELECTED))
 }
 
+/// What the last `init` wrote down of the backend in a data folder, as JSON; `None` where there is
+/// no such record. It may hold credentials.
+pub fn backend_record(path: &Path) -> Option<serde_json::Value> {
+    let text = fs::read(path.join(BACKEND)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
 /// Forgets which backend was initialised, so that the next init takes the
 /// configuration's as it is. `init -reconfigure` alone does so for a changed
 /// backend but not for one that was taken away (tried with 1.11.4).

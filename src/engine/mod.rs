@@ -37,6 +37,7 @@ use tokio::sync::OnceCell;
 pub use self::attend::{Adopted, AdoptedEnd};
 pub use self::cancel::CancelToken;
 pub use self::checking::Tests;
+pub use self::data_dir::backend_record;
 pub use self::environment::environment;
 pub use self::error::{
     ApplyEnd, EngineError, Evidence, FailedApply, LockInfo, ObserverRefused, Remedy, Rescue,

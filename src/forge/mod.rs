@@ -247,6 +247,19 @@ pub trait Forge: Send + Sync {
     /// Whether `user` may write to `repo`.
     async fn may_write(&self, repo: &RepoName, user: &str) -> Result<Permission, ForgeError>;
 
+    /// The labels of a pull request, as they are now.
+    async fn labels(&self, repo: &RepoName, pull: IssueNumber) -> Result<Vec<String>, ForgeError>;
+
+    /// Who approves a pull request at `head`, each once: a later review of the same person that
+    /// takes the approval back counts, and one of another head does not. Its author is left out.
+    /// Whether they may write to the repository is not asked.
+    async fn approvals(
+        &self,
+        repo: &RepoName,
+        pull: IssueNumber,
+        head: &CommitSha,
+    ) -> Result<Vec<String>, ForgeError>;
+
     /// How git reaches `repo`, with credentials that are good for some minutes at least.
     async fn remote(&self, repo: &RepoName) -> Result<Remote, ForgeError>;
 

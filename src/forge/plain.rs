@@ -158,6 +158,23 @@ impl Forge for Plain {
         Ok(Permission::Less)
     }
 
+    async fn labels(
+        &self,
+        _repo: &RepoName,
+        _pull: IssueNumber,
+    ) -> Result<Vec<String>, ForgeError> {
+        Ok(Vec::new())
+    }
+
+    async fn approvals(
+        &self,
+        _repo: &RepoName,
+        _pull: IssueNumber,
+        _head: &CommitSha,
+    ) -> Result<Vec<String>, ForgeError> {
+        Ok(Vec::new())
+    }
+
     async fn remote(&self, repo: &RepoName) -> Result<Remote, ForgeError> {
         Ok(Remote {
             url: self.url(repo)?,

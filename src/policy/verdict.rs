@@ -89,6 +89,66 @@ impl Verdict {
             .iter()
             .filter(|finding| finding.overridden.is_none())
     }
+
+    /// The findings that deny the plan and that nobody overrode.
+    pub fn denials(&self) -> impl Iterator<Item = &Finding> {
+        self.standing()
+            .filter(|finding| finding.effect == Effect::Deny)
+    }
+
+    /// How many approvals the policies ask for, where they ask for any.
+    pub fn approvals(&self) -> Option<u32> {
+        self.standing()
+            .filter_map(|finding| match finding.effect {
+                Effect::Require { approvals } => Some(approvals),
+                Effect::Warn | Effect::Hold | Effect::Deny => None,
+            })
+            .max()
+    }
+
+    /// Notes that a person overrode one policy, in all that it found.
+    pub fn override_policy(&mut self, policy: &str, by: &Override) {
+        for finding in &mut self.findings {
+            if finding.policy == policy {
+                finding.overridden = Some(by.clone());
+            }
+        }
+    }
+
+    /// A verdict that denies, for a plan that could not be judged.
+    ///
+    /// It names no owners: what was not judged was not understood either.
+    pub fn impossible(policies: &[String], reason: &str) -> Self {
+        let mut evaluated = policies.to_vec();
+        evaluated.sort();
+        let findings = evaluated
+            .iter()
+            .map(|policy| Finding::broken(policy, reason))
+            .collect();
+        Self {
+            evaluated,
+            findings,
+        }
+    }
+}
+
+impl Finding {
+    /// A policy that could not be evaluated denies.
+    pub(super) fn broken(policy: &str, reason: &str) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            title: format!("The policy {policy} could not be evaluated"),
+            effect: Effect::Deny,
+            message: format!("{reason}; a plan that cannot be judged is denied"),
+            address: None,
+            remedy: Some(
+                "plan again; where it stays so, `mainstay check` on the daemon's machine says what is wrong with a policy"
+                    .to_owned(),
+            ),
+            owners: Vec::new(),
+            overridden: None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,5 +190,29 @@ mod tests {
             findings: vec![denied, finding(Effect::Hold)],
         };
         assert_eq!(verdict.judgement(), Judgement::Hold);
+    }
+
+    #[test]
+    fn an_override_is_of_one_policy_and_all_that_it_found() {
+        let mut other = finding(Effect::Deny);
+        other.policy = "other".to_owned();
+        let mut verdict = Verdict {
+            evaluated: Vec::new(),
+            findings: vec![finding(Effect::Deny), finding(Effect::Deny), other],
+        };
+        let by = Override {
+            by: "ana".to_owned(),
+            reason: "an emergency".to_owned(),
+        };
+        verdict.override_policy("baseline", &by);
+        let denied: Vec<_> = verdict.denials().map(|f| f.policy.as_str()).collect();
+        assert_eq!(denied, ["other"]);
+    }
+
+    #[test]
+    fn a_plan_that_could_not_be_judged_is_denied() {
+        let verdict = Verdict::impossible(&["baseline".to_owned()], "it is too large");
+        assert_eq!(verdict.judgement(), Judgement::Deny);
+        assert!(verdict.findings[0].owners.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 use super::verdict::verdict;
 use super::{Progress, ProposalReport, WorkspaceReport};
 use crate::plan::text::legible;
+use crate::policy::Judgement;
 
 /// GitHub refuses a status description of more characters than this.
 const DESCRIPTION_LIMIT: usize = 140;
@@ -27,7 +28,8 @@ pub enum Light {
     Bad,
 }
 
-/// The status of a proposal's plan. It is good only where every workspace is planned to the end.
+/// The status of a proposal's plan. It is good only where every workspace is planned to the end and
+/// no policy denies it.
 pub fn plan_status(report: &ProposalReport) -> StatusText {
     let lights = || report.workspaces.iter().map(light_of);
     let light = if report.conflict.is_some() || lights().any(|light| light == Light::Bad) {
@@ -45,11 +47,16 @@ pub fn plan_status(report: &ProposalReport) -> StatusText {
     }
 }
 
-/// The light of one workspace's plan: good where it is planned to the end and no check of it failed.
+/// The light of one workspace's plan: good where it is planned to the end, no check of it failed and
+/// no policy denies it.
 fn light_of(workspace: &WorkspaceReport) -> Light {
     let stopped = matches!(workspace.progress, Progress::Cancelled);
     let planned = matches!(&workspace.progress, Progress::Planned(plan) if !plan.errored);
-    if workspace.plan_failed() || stopped || (planned && workspace.checks_failed()) {
+    let denied = workspace
+        .verdict
+        .as_ref()
+        .is_some_and(|verdict| verdict.judgement() == Judgement::Deny);
+    if workspace.plan_failed() || stopped || (planned && (denied || workspace.checks_failed())) {
         Light::Bad
     } else if planned {
         Light::Good

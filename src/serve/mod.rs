@@ -5,7 +5,7 @@ mod scheduler;
 mod sweep;
 mod turn;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
 use crate::plan::FingerprintKey;
 use crate::sandbox::{self, Level, NotAvailable, Sandbox};
+use crate::policy::Policies;
 use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;
@@ -87,6 +88,9 @@ pub enum StartError {
     /// The sandbox that is asked for does not work here.
     #[error(transparent)]
     Sandbox(#[from] NotAvailable),
+    /// The policies cannot be used.
+    #[error("the policies cannot be used, and nothing is let through without them:\n{0}")]
+    Policies(String),
 }
 
 /// Asks plain git remotes through the repositories' mirrors.
@@ -260,6 +264,53 @@ pub fn say_sandbox(sandbox: &Sandbox) {
     }
 }
 
+/// Reads the policies, and holds that every name that a declaration gives is one.
+///
+/// # Errors
+///
+/// [`StartError::Policies`] with all that is wrong: a plan must not be let through because a
+/// policy is broken or was misspelt.
+pub fn load_policies<'d>(
+    config: &Config,
+    declarations: impl IntoIterator<Item = &'d Declaration>,
+) -> Result<Policies, StartError> {
+    let (policies, problems) = Policies::load(&config.policies);
+    let mut wrong: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("{}: {problem}", config.policies.display()))
+        .collect();
+    for declaration in declarations {
+        wrong.extend(unknown_policies(&policies, declaration));
+    }
+    if wrong.is_empty() {
+        Ok(policies)
+    } else {
+        Err(StartError::Policies(wrong.join("\n")))
+    }
+}
+
+/// What to say of the names in a declaration that no policy has, each once.
+pub fn unknown_policies(policies: &Policies, declaration: &Declaration) -> Vec<String> {
+    let named: BTreeSet<&String> = declaration
+        .workspaces
+        .iter()
+        .map(|w| &w.settings)
+        .chain(declaration.discover.iter().map(|d| &d.settings))
+        .flat_map(|settings| &settings.policies)
+        .collect();
+    named
+        .into_iter()
+        .filter(|name| !policies.has(name))
+        .map(|name| {
+            format!(
+                "{}: `policies`: {}",
+                declaration.file.display(),
+                policies.unknown(name)
+            )
+        })
+        .collect()
+}
+
 /// The environment of this process, as far as it is text.
 pub fn own_environment() -> Vec<(String, String)> {
     std::env::vars_os()
@@ -272,6 +323,7 @@ pub struct Daemon {
     fleet: Arc<Fleet>,
     engine: Arc<Engine>,
     sandbox: Sandbox,
+    policies: Arc<Policies>,
     environment: Vec<(String, String)>,
     /// Held for as long as the daemon lives.
     turn: Turn,
@@ -300,6 +352,8 @@ impl Daemon {
         environment: Vec<(String, String)>,
         end: &CancelToken,
     ) -> Result<Option<Self>, StartError> {
+        let declared = fleet.repositories.values().map(|t| &t.declaration);
+        let policies = Arc::new(load_policies(&fleet.config, declared)?);
         let Some(turn) = Turn::wait(&fleet.store, &fleet.config.data_dir, end).await? else {
             return Ok(None);
         };
@@ -315,6 +369,7 @@ impl Daemon {
             fleet,
             engine,
             sandbox,
+            policies,
             environment,
             turn,
         }))
@@ -333,6 +388,7 @@ impl Daemon {
             Arc::clone(&self.fleet),
             Arc::clone(&self.engine),
             self.sandbox.clone(),
+            Arc::clone(&self.policies),
             self.environment.clone(),
         ));
         let sweeper = self.spawn_sweeper(worker.places());

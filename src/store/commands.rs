@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::append;
 use super::leases::Held;
+use super::overrides::{Overridden, override_policy};
 use super::proposals::permit;
 use super::runs::{insert, record, stop};
 use super::{Store, StoreError, from_json, from_text, opt_text, to_json, to_text};
@@ -12,6 +13,7 @@ use crate::audit::{Record, What};
 use crate::clock::Timestamp;
 use crate::decide::Effect;
 use crate::id::{CommentId, CommitSha, IssueNumber, RepoName, RunId};
+use crate::policy::Override;
 use crate::run::{Approval, Event, NewRun, RunResult, State};
 
 /// A command as it was found.
@@ -211,7 +213,10 @@ impl Store {
     /// What this process holds of the run that an effect concerns.
     fn held_of(&self, effect: &Effect) -> Held {
         match effect {
-            Effect::Release(run) | Effect::Cancel(run) | Effect::Join(run) => self.held(*run),
+            Effect::Release(run)
+            | Effect::Cancel(run)
+            | Effect::Join(run)
+            | Effect::Override { run, .. } => self.held(*run),
             Effect::Help | Effect::Permit(..) | Effect::Queue(_) => Held::default(),
         }
     }
@@ -261,6 +266,16 @@ fn take(
                 });
             })?;
             Ok(Some(*run))
+        }
+        Effect::Override { run, what } => {
+            let by = Override {
+                by: by.clone(),
+                reason: what.reason.clone(),
+            };
+            Ok(match override_policy(tx, held, *run, &what.policy, &by, at)? {
+                Overridden::Released => Some(*run),
+                Overridden::Noted => None,
+            })
         }
         Effect::Cancel(run) => {
             stop(tx, held, *run, &Event::Cancelled { by: by.clone() }, at)?;

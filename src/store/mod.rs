@@ -5,6 +5,7 @@ mod backup;
 mod commands;
 mod error;
 mod leases;
+mod overrides;
 mod proposals;
 mod repositories;
 mod run_rows;
@@ -46,7 +47,7 @@ pub const FILE_NAME: &str = "mainstay.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The steps from an empty file to the present form, in order. A step that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("overrides.sql")];
 
 /// Why nothing can be recorded at present.
 #[derive(Debug, Clone, PartialEq, Eq)]

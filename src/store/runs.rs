@@ -355,7 +355,7 @@ fn settle(
 }
 
 /// Writes what came out of a run, and beside it what decisions read without it.
-fn set_result(
+pub(super) fn set_result(
     tx: &Transaction<'_>,
     id: RunId,
     what: &NewRun,

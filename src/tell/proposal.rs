@@ -402,6 +402,15 @@ fn telling_run(since: &[RunFacts]) -> Option<&RunFacts> {
     Some(later.filter(|_| over).unwrap_or(newest))
 }
 
+/// The command that lets a hold go.
+fn lets_go(run: &Run) -> String {
+    let verdict = run.result.verdict.as_ref();
+    match verdict.and_then(|verdict| verdict.denials().next()) {
+        Some(denial) => format!("mainstay override {} REASON…", denial.policy),
+        None => format!("mainstay apply {}", run.what.workspace),
+    }
+}
+
 /// What became of a merge, by its run.
 pub(super) fn after_merge(run: &Run) -> AfterMerge {
     let ended_by = run.result.ended_by.clone().unwrap_or_default();
@@ -419,7 +428,7 @@ pub(super) fn after_merge(run: &Run) -> AfterMerge {
         },
         State::Held => AfterMerge::Held {
             reason: run.result.hold.clone().unwrap_or_default(),
-            command: format!("mainstay apply {}", run.what.workspace),
+            command: lets_go(run),
             plan: run.result.plan.clone().map(Box::new),
         },
         State::Failed => AfterMerge::Failed {

@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::WatchError;
 use crate::clock::{Timestamp, now};
-use crate::decide::{self, Asked, MergedFacts, ProposalFacts, Subject};
+use crate::decide::{self, Asked, Facts, Judged, MergedFacts, ProposalFacts, Subject, Verb};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{Comment, ForgeError, Permission};
@@ -187,7 +187,11 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
         head: what.head.as_ref(),
     };
     let concern = concern(fleet, tracked, what.issue)?;
-    match decide::effects(&request, &asked, &concern.subject(), &facts) {
+    let judged = match request.verb {
+        Verb::Override => judged(fleet, &facts)?,
+        Verb::Plan | Verb::Apply | Verb::Cancel | Verb::Help => Vec::new(),
+    };
+    match decide::effects(&request, &asked, &concern.subject(), &facts, &judged) {
         Err(refusal) => refuse(&refusal.0)?,
         Ok(effects) => {
             info!(repo = %what.repo, author = %what.author, "Carrying out `{}` of {}", what.line, what.author);
@@ -241,4 +245,31 @@ fn concern(
             }
         },
     })
+}
+
+/// The runs whose plans policies judged, and that wait or are shown.
+fn judged(fleet: &Fleet, facts: &Facts) -> Result<Vec<Judged>, StoreError> {
+    let open = facts.runs.iter().filter(|run| {
+        matches!(
+            (run.purpose, run.state),
+            (Purpose::Merge, State::Held) | (Purpose::Propose, State::Planned)
+        )
+    });
+    let mut all = Vec::new();
+    for facts in open {
+        let run = fleet.store.run(facts.id)?;
+        if let Some(verdict) = run.result.verdict {
+            all.push(Judged {
+                run: run.id,
+                workspace: run.what.workspace,
+                purpose: run.what.purpose,
+                proposal: run.what.proposal,
+                inputs: run.what.inputs,
+                state: run.state,
+                changed_at: run.changed_at,
+                verdict,
+            });
+        }
+    }
+    Ok(all)
 }

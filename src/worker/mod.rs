@@ -3,6 +3,7 @@
 
 mod confinement;
 mod failure;
+mod judging;
 mod owner;
 mod places;
 mod prepare;
@@ -25,7 +26,7 @@ pub use recover::{Recovered, stranded_state};
 use self::prepare::problem_warning;
 use self::recorder::Recorder;
 use crate::clock::now;
-use crate::decide::{Next, Review, after_plan};
+use crate::decide::{Next, Review, Ruling, after_plan};
 use crate::engine::{
     self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
     Tests,
@@ -36,6 +37,7 @@ use crate::forge::Origin;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
 use crate::plan::{self, StateVersion};
+use crate::policy::Policies;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
 use crate::sandbox::{Level, Sandbox};
@@ -62,6 +64,7 @@ pub struct Worker {
     engine: Arc<Engine>,
     /// What keeps runs from the rest of the machine.
     sandbox: Sandbox,
+    policies: Arc<Policies>,
     places: Places,
     /// The daemon's environment, as it was at its start.
     environment: Vec<(String, String)>,
@@ -132,11 +135,13 @@ enum Outcome {
 impl Worker {
     /// A worker for the repositories of `fleet`.
     ///
-    /// `environment` is what runs are given a part of: the process's own, mostly.
+    /// `policies` judge its plans. `environment` is what runs are given a part of: the process's
+    /// own, mostly.
     pub fn new(
         fleet: Arc<Fleet>,
         engine: Arc<Engine>,
         sandbox: Sandbox,
+        policies: Arc<Policies>,
         environment: Vec<(String, String)>,
     ) -> Self {
         let places = Places::new(&fleet.config.data_dir);
@@ -151,6 +156,7 @@ impl Worker {
             fleet,
             engine,
             sandbox,
+            policies,
             places,
             environment,
             never,
@@ -278,7 +284,7 @@ impl Worker {
                 return Ok(self.failed(ready, &error, &ready.secrets));
             }
         };
-        match self.judge(ready, &saved)? {
+        match self.judge(ready, &saved).await? {
             Judged::Apply(leave) => self.apply(ready, saved, observer, wishes, leave).await,
             Judged::Over(outcome) => Ok(outcome),
         }
@@ -337,7 +343,7 @@ impl Worker {
     }
 
     /// Reads a plan into the record, and decides what follows.
-    fn judge(&self, ready: &Ready, saved: &SavedPlan) -> Result<Judged, StoreError> {
+    async fn judge(&self, ready: &Ready, saved: &SavedPlan) -> Result<Judged, StoreError> {
         let id = ready.run.id;
         let store = &self.fleet.store;
         let purpose = ready.run.what.purpose;
@@ -389,9 +395,21 @@ impl Worker {
         if plan.errored {
             return failed(failure::of_errored_plan());
         }
+        let verdict = match purpose {
+            // It changes nothing, and what repairs it is judged by itself.
+            Purpose::Drift => None,
+            Purpose::Propose | Purpose::Merge => {
+                self.verdict(ready, &saved.json, &plan, &redactor).await?
+            }
+        };
+        store.amend(id, |result| result.verdict = verdict.clone())?;
         if purpose != Purpose::Merge {
             return Ok(Judged::Over(Outcome::Event(Event::PlanMade)));
         }
+        let ruling = Ruling {
+            approvals: self.approvals(ready, verdict.as_ref()).await?,
+            verdict,
+        };
         let row = store.workspace(&ready.run.what.repo, &ready.run.what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
         let review = self.review(ready)?;
@@ -405,6 +423,7 @@ impl Worker {
                 &review,
                 approval,
                 rewound.as_deref(),
+                &ruling,
             ) {
                 Next::Nothing => Judged::Over(Outcome::Event(Event::NothingToApply)),
                 Next::Hold(reason) => Judged::Over(Outcome::Held(reason)),

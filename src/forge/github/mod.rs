@@ -18,6 +18,7 @@ mod issues;
 mod look;
 mod reactions;
 mod refusal;
+mod reviews;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -226,6 +227,19 @@ impl Forge for GitHub {
 
     async fn may_write(&self, repo: &RepoName, user: &str) -> Result<Permission, ForgeError> {
         self.permission_of(repo, user).await
+    }
+
+    async fn labels(&self, repo: &RepoName, pull: IssueNumber) -> Result<Vec<String>, ForgeError> {
+        self.labels_of(repo, pull).await
+    }
+
+    async fn approvals(
+        &self,
+        repo: &RepoName,
+        pull: IssueNumber,
+        head: &CommitSha,
+    ) -> Result<Vec<String>, ForgeError> {
+        self.approvals_of(repo, pull, head).await
     }
 
     async fn remote(&self, repo: &RepoName) -> Result<Remote, ForgeError> {

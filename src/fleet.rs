@@ -1,6 +1,8 @@
 //! The repositories that are kept, each with its declaration, its forge and its mirror, and
 //! the record they share: what `watch`, `worker` and `tell` work on.
 
+mod templates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +14,11 @@ use crate::decide::{Facts, MergedFacts, ProposalFacts, Settled, Standing, Trust,
 use crate::forge::{Forge, LookRequest, Origin};
 use crate::id::{RepoName, WorkspaceName};
 use crate::plan::FingerprintKey;
+use crate::report::Templates;
 use crate::store::{ProposalRow, ProposalState, Store, StoreError};
 use crate::workspace::{Declaration, Settings};
+
+pub use templates::templates;
 
 /// A repository that is kept.
 pub struct Tracked {
@@ -99,6 +104,8 @@ pub struct Fleet {
     pub repositories: BTreeMap<RepoName, Arc<Tracked>>,
     /// The key that plans are told apart by.
     pub key: FingerprintKey,
+    /// What comments, issues and statuses are made with.
+    pub templates: Templates,
 }
 
 impl Fleet {

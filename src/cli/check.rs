@@ -63,6 +63,9 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
         about_policies(declaration, &mut findings);
     }
     if let Some(config) = &loaded.config {
+        for problem in crate::fleet::templates(config).1 {
+            findings.say(Level::Error, &problem.to_string());
+        }
         match check_sandbox(config) {
             Ok(()) => findings.say(Level::Warn, "this version has no sandbox yet: a plan runs the code of the pull request with the daemon's rights"),
             Err(error) => findings.say(Level::Error, &error.to_string()),

@@ -150,6 +150,7 @@ pub async fn dry_run(
     watcher: Arc<dyn Watcher>,
     cancel: &CancelToken,
 ) -> Result<Outcome, DryRunError> {
+    let data_types = request.config.data_types.clone();
     let request = Arc::new(request);
     let found = Arc::clone(&request);
     let temporary = tempfile::Builder::new()
@@ -239,12 +240,17 @@ pub async fn dry_run(
         Plans::Unchanged
     };
     Ok(Outcome {
-        report: report(subject, workspaces, tool),
+        report: report(subject, workspaces, tool, data_types),
         plans,
     })
 }
 
-fn report(subject: Subject, workspaces: Vec<WorkspaceReport>, tool: String) -> ProposalReport {
+fn report(
+    subject: Subject,
+    workspaces: Vec<WorkspaceReport>,
+    tool: String,
+    data_types: plan::DataTypes,
+) -> ProposalReport {
     ProposalReport {
         marker: String::new(),
         repo: subject.declaration.repo,
@@ -259,6 +265,7 @@ fn report(subject: Subject, workspaces: Vec<WorkspaceReport>, tool: String) -> P
         removed: subject.removed,
         notes: subject.notes,
         refusals: Vec::new(),
+        data_types,
         help: Vec::new(),
         standing: Standing::Open,
     }
@@ -331,6 +338,7 @@ async fn plan_one(
         checks: Vec::new(),
         verdict: None,
         took: Duration::ZERO,
+        since: None,
         on_merge: match (declared, settings.apply) {
             (Declared::No, _) => OnMerge::Undeclared,
             (Declared::Yes, ApplyMode::OnMerge) => OnMerge::Apply,

@@ -1,5 +1,6 @@
 //! What Terraform says would change: plan JSON read into changes, counts and a fingerprint.
 
+mod data_types;
 mod diagnostic;
 mod difference;
 mod fingerprint;
@@ -20,6 +21,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use data_types::{DataTypes, InvalidDataType};
 pub use fingerprint::FingerprintKey;
 pub use read::{PlanError, read, read_file, read_masked};
 

@@ -14,10 +14,7 @@ pub(super) fn of_checkout(error: &str) -> Failure {
     Failure {
         step: "checkout".to_owned(),
         summary: error.to_owned(),
-        advice: Some(
-            "the repository is looked at again by itself; `mainstay plan` tries this again"
-                .to_owned(),
-        ),
+        advice: Some("nothing was planned; the next commit is tried anew".to_owned()),
         ..Failure::default()
     }
 }

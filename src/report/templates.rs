@@ -267,7 +267,8 @@ fn unknown_variables(
         .into_iter()
         .collect();
     let is_known = |name: &str| {
-        (template.name == "changes" && name == "fold")
+        // What the comment includes has the fold that it stands in.
+        (matches!(template.name.as_str(), "comment" | "changes") && name == "fold")
             || contexts.iter().any(|context| context.contains_key(name))
     };
     let unknown = used.into_iter().filter(|name| !is_known(name));

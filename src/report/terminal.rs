@@ -127,17 +127,18 @@ impl Page {
 /// Breaks a text into parts of `width` columns, the later ones with room for `indent`.
 fn broken(text: &str, width: usize, indent: usize) -> Vec<String> {
     let mut parts = Vec::new();
-    let mut rest: Vec<char> = text.chars().collect();
+    let all: Vec<char> = text.chars().collect();
+    let mut rest = all.as_slice();
     let mut room = width;
     while rest.len() > room {
         let space = rest[..room].iter().rposition(|c| *c == ' ');
         let at = space.filter(|at| *at > room / 2).map_or(room, |at| at + 1);
-        let later = rest.split_off(at);
-        parts.push(rest.into_iter().collect::<String>().trim_end().to_owned());
+        let (part, later) = rest.split_at(at);
+        parts.push(part.iter().collect::<String>().trim_end().to_owned());
         rest = later;
         room = width - indent;
     }
-    parts.push(rest.into_iter().collect());
+    parts.push(rest.iter().collect());
     parts
 }
 

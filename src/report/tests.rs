@@ -617,7 +617,7 @@ proptest! {
 
 #[test]
 fn a_line_of_a_megabyte_is_cut_wherever_it_stands() {
-    let report = hostile(&"x`@".repeat(350_000));
+    let report = hostile(&"x`@".repeat(120_000));
     let body = commented(&report).unwrap();
     assert!(body.encode_utf16().count() <= BODY_LIMIT);
     assert!(status_of(&report).description.chars().count() <= 140);

@@ -103,7 +103,7 @@ fn a_variable_that_is_not_there_is_found_in_a_branch_that_no_sample_takes() {
 #[test]
 fn a_template_that_fails_later_is_given_up_and_the_reader_is_told() {
     // No sample has this branch, so that the mistake in it shows with a true report only.
-    let text = "{{ heading }}{% if base == \"1111111\" %}{{ rows.0.nope }}{% endif %}";
+    let text = "{{ heading }}{% if base == \"1111111\" %}{{ rows[0].nope }}{% endif %}";
     let (templates, problems) = Templates::with(&[own("comment", text)]);
     assert_eq!(problems, []);
     let mut report = mixed();

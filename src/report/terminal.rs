@@ -13,7 +13,7 @@ use super::verdict::{on_merge, verdict};
 use super::view::removed;
 use super::words::{Tense, counted, diagnostic_text, place, tail_text};
 use super::{CheckOutcome, Progress, ProposalReport, WorkspaceReport, checks, diff};
-use crate::plan::text::legible;
+use crate::plan::text::{cut, legible};
 use crate::plan::{Action, Change, Line, Plan, Sign};
 
 /// So many workspaces are named in a sentence.
@@ -24,6 +24,9 @@ const TABLE_WIDTH: usize = 72;
 
 /// A terminal narrower than this is written to as if it had this many columns.
 const NARROWEST: usize = 40;
+
+/// A cell of the table is cut after this many characters: it names something.
+const CELL_LIMIT: usize = 200;
 
 /// Whether escape codes for colour are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,7 +321,7 @@ fn table(page: &mut Page, report: &ProposalReport) {
         table.add_row(
             shown
                 .iter()
-                .map(|column| legible(&plain(&(column.cell)(row))).into_owned()),
+                .map(|column| cut(&legible(&plain(&(column.cell)(row))), CELL_LIMIT)),
         );
     }
     if let Ok(width) = u16::try_from(page.width) {

@@ -8,6 +8,7 @@ use super::*;
 use crate::plan::{Action, Change, Check as Condition, Counts, Line, OutputChange, Severity, Sign};
 use crate::policy::{Effect, Finding, Override};
 
+mod picture;
 mod schema;
 mod templates;
 
@@ -617,7 +618,14 @@ proptest! {
 
 #[test]
 fn a_line_of_a_megabyte_is_cut_wherever_it_stands() {
-    let report = hostile(&"x`@".repeat(120_000));
+    let long = "x`@".repeat(350_000);
+    let mut failed = failure();
+    failed.tail = long.clone();
+    failed.summary = long.clone();
+    let mut report = mixed();
+    report.workspaces[0].environment = Some(long.clone());
+    report.workspaces[2].progress = Progress::Failed(failed);
+    report.notes = vec![long];
     let body = commented(&report).unwrap();
     assert!(body.encode_utf16().count() <= BODY_LIMIT);
     assert!(status_of(&report).description.chars().count() <= 140);

@@ -555,7 +555,7 @@ fn structure(body: &str) -> Vec<String> {
 const BENIGN: &str = "@x";
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn whatever_plan_data_says_the_comment_has_the_same_structure(

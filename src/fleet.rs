@@ -1,6 +1,7 @@
 //! The repositories that are kept, each with its declaration, its forge and its mirror, and
 //! the record they share: what `watch`, `worker` and `tell` work on.
 
+mod looks;
 mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use crate::report::Templates;
 use crate::store::{ProposalRow, ProposalState, Store, StoreError};
 use crate::workspace::{Declaration, Settings};
 
+pub use looks::{Came, Looks};
 pub use templates::templates;
 
 /// A repository that is kept.
@@ -106,6 +108,8 @@ pub struct Fleet {
     pub key: FingerprintKey,
     /// What comments, issues and statuses are made with.
     pub templates: Templates,
+    /// Looks that somebody waits for.
+    pub looks: Looks,
 }
 
 impl Fleet {

@@ -214,6 +214,7 @@ fn as_workspace(report: &HoldReport) -> WorkspaceReport {
         state_note: None,
         since: None,
         after_merge: Some(report.outcome.clone()),
+        reviewed: None,
     }
 }
 

@@ -289,6 +289,7 @@ fn workspace(called: &str, environment: &str, progress: Progress) -> WorkspaceRe
         verdict: None,
         took: Duration::ZERO,
         since: None,
+        reviewed: None,
         on_merge: OnMerge::Apply,
         state_note: None,
         after_merge: None,

@@ -91,6 +91,7 @@ fn workspace(name: &str, progress: Progress) -> WorkspaceReport {
         on_merge: OnMerge::Apply,
         state_note: None,
         after_merge: None,
+        reviewed: None,
     }
 }
 

@@ -68,8 +68,12 @@ pub(crate) struct Limits {
     sizes: BTreeMap<Resource, u64>,
     window: Duration,
     standings: BTreeMap<(String, Resource), Standing>,
-    waits: BTreeMap<String, Vec<Wait>>,
+    /// With the time when each was told.
+    waits: BTreeMap<String, Vec<(Time, Wait)>>,
 }
+
+/// How long an answer and a request that cross may be under way, on a busy machine.
+const ON_ITS_WAY: TimeDelta = TimeDelta::milliseconds(300);
 
 /// Unauthenticated callers have this many requests an hour.
 const ANONYMOUS_LIMIT: u64 = 60;
@@ -128,7 +132,7 @@ impl Limits {
         self.waits
             .entry(who.to_owned())
             .or_default()
-            .push(Wait::One(resource, until));
+            .push((Utc::now(), Wait::One(resource, until)));
     }
 
     /// Writes down that the caller was told to keep away altogether. Without a
@@ -139,7 +143,7 @@ impl Limits {
         self.waits
             .entry(who.to_owned())
             .or_default()
-            .push(Wait::All(until));
+            .push((Utc::now(), Wait::All(until)));
     }
 
     /// Whether a request that arrived at `at` comes too early.
@@ -148,7 +152,9 @@ impl Limits {
             .get(who)
             .into_iter()
             .flatten()
-            .any(|wait| match wait {
+            // What was on its way when the answer was given could not know of it.
+            .filter(|(told, _)| at >= *told + ON_ITS_WAY)
+            .any(|(_, wait)| match wait {
                 Wait::All(until) => at < *until,
                 Wait::One(of, until) => *of == resource && at < *until,
             })

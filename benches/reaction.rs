@@ -25,7 +25,9 @@ use chrono::{DateTime, Utc};
 use github::log::{Budget, Effect, LoggedRequest};
 use mainstay::plan::{self, FingerprintKey};
 use mainstay::redact::Redactor;
-use mainstay::report::{OnMerge, Progress, ProposalReport, Standing, WorkspaceReport, comment};
+use mainstay::report::{
+    OnMerge, Progress, ProposalReport, Standing, Templates, WorkspaceReport, comment,
+};
 use scenario::{BOT, Scenario, declaration, one_value, workspace};
 use serde_json::{Value, json};
 
@@ -318,7 +320,9 @@ async fn rest(s: &mut Scenario) {
 fn read_and_render(resources: usize) {
     let plan = large_plan(resources);
     let key = FingerprintKey::new([7; 32]);
+    let templates = Templates::default();
     let (mut reading, mut rendering) = (Vec::new(), Vec::new());
+    let before = resident_peak();
     for _ in 0..7 {
         let began = Instant::now();
         let (read, _) = plan::read_masked(plan.as_bytes(), &key, &Redactor::default())
@@ -327,7 +331,7 @@ fn read_and_render(resources: usize) {
         assert_eq!(read.counts.update, resources);
         let report = report(read);
         let began = Instant::now();
-        black_box(comment(&report).expect("the comment can be rendered"));
+        black_box(comment(&report, &templates).expect("the comment can be rendered"));
         rendering.push(began.elapsed());
     }
     println!(
@@ -336,6 +340,18 @@ fn read_and_render(resources: usize) {
     );
     println!("  read                            {}", spread(&reading));
     println!("  render the comment              {}", spread(&rendering));
+    println!(
+        "  memory for both, at most        {:.1} MiB",
+        (resident_peak() - before).max(0.0)
+    );
+}
+
+/// The most memory that this process has had resident, in MiB; 0 where the kernel does not say.
+fn resident_peak() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or_default() / 1024.0
 }
 
 /// The JSON of a plan that changes so many resources in place, as `terraform show -json` writes it.
@@ -423,6 +439,7 @@ fn report(plan: plan::Plan) -> ProposalReport {
             checks: Vec::new(),
             verdict: None,
             took: Duration::from_secs(1),
+            since: None,
             on_merge: OnMerge::Apply,
             state_note: None,
             after_merge: None,
@@ -432,6 +449,7 @@ fn report(plan: plan::Plan) -> ProposalReport {
         removed: Vec::new(),
         notes: Vec::new(),
         refusals: Vec::new(),
+        data_types: plan::DataTypes::default(),
         help: Vec::new(),
         standing: Standing::Open,
     }

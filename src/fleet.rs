@@ -2,6 +2,7 @@
 //! the record they share: what `watch`, `worker` and `tell` work on.
 
 mod looks;
+mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,10 +18,12 @@ use crate::decide::{Facts, MergedFacts, ProposalFacts, Settled, Standing, Trust,
 use crate::forge::{Forge, LookRequest, Origin};
 use crate::id::{RepoName, WorkspaceName};
 use crate::plan::FingerprintKey;
+use crate::report::Templates;
 use crate::store::{ProposalRow, ProposalState, Store, StoreError};
 use crate::workspace::{Declaration, Settings};
 
 pub use looks::{Came, Looks};
+pub use templates::templates;
 
 /// A repository that is kept.
 pub struct Tracked {
@@ -108,6 +111,8 @@ pub struct Fleet {
     pub key: FingerprintKey,
     /// When the daemon looked at the record last.
     pub pulse: Pulse,
+    /// What comments, issues and statuses are made with.
+    pub templates: Templates,
     /// Looks that somebody waits for.
     pub looks: Looks,
 }

@@ -356,6 +356,9 @@ fn a_check_that_fails_is_an_error_and_one_that_warns_is_none() {
         failed.stdout
     );
     ran("warn").ended_with(2);
+}
+
+#[test]
 fn what_a_policy_denies_ends_with_3() {
     let checkout = declared("policies = [\"names\"]");
     let rule = "package main\n\ndeny contains \"it is declared\" if {\n  input.variables.size.value == \"declared\"\n  \

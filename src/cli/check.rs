@@ -64,6 +64,9 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
     if let Some(config) = &loaded.config {
         about_policies(config, &loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
+        for problem in crate::fleet::templates(config).1 {
+            findings.say(Level::Error, &problem.to_string());
+        }
         if let Some(github) = &config.github
             && let Err(error) = github.read_credential()
         {

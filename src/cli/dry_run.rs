@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{ConfigArgument, Exit, Format, shown};
+use super::{ConfigArgument, Exit, ReportFormat, shown};
 use crate::config::{self, Config, ConfigNotFound, LogFormat};
 use crate::dry_run::{Plans, Request, Watcher, dry_run as plan_checkout};
 use crate::engine::{CancelToken, Progress};
+use crate::fleet;
 use crate::id::WorkspaceName;
 use crate::report;
 use crate::serve::{find_engine, load_policies};
@@ -22,11 +23,19 @@ pub(super) fn dry_run(
     dir: &Path,
     base: Option<&str>,
     workspaces: &[WorkspaceName],
-    format: Format,
+    format: ReportFormat,
     argument: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
     shown::log(LogFormat::Text, "error");
+    if format == ReportFormat::JsonSchema {
+        print!("{}", report::SCHEMA);
+        return Ok(Exit::Nothing);
+    }
     let (config, declarations) = settings(dir, argument)?;
+    let (templates, problems) = fleet::templates(&config);
+    for problem in problems {
+        anstream::eprintln!("{problem}");
+    }
     let engine = find_engine(&config)?;
     let policies = Arc::new(load_policies(&config, &declarations)?);
     let request = Request {
@@ -46,7 +55,7 @@ pub(super) fn dry_run(
         lines.clear();
         let outcome = outcome?;
         match format {
-            Format::Text => {
+            ReportFormat::Text => {
                 let colour = if shown::colour(&std::io::stdout()) {
                     report::Colour::Yes
                 } else {
@@ -57,8 +66,11 @@ pub(super) fn dry_run(
                     report::terminal(&outcome.report, colour, shown::width())
                 );
             }
-            Format::Markdown => println!("{}", report::comment(&outcome.report)?),
-            Format::Json => {
+            ReportFormat::Markdown => {
+                println!("{}", report::comment(&outcome.report, &templates)?);
+            }
+            // The schema was printed before anything was planned.
+            ReportFormat::Json | ReportFormat::JsonSchema => {
                 println!(
                     "{}",
                     serde_json::to_string_pretty(&report::json(&outcome.report))?

@@ -130,8 +130,8 @@ Examples:
         #[arg(long = "workspace", short, value_name = "NAME")]
         workspaces: Vec<WorkspaceName>,
         /// The form of the result
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+        format: ReportFormat,
         #[command(flatten)]
         config: ConfigArgument,
     },
@@ -436,6 +436,19 @@ pub(crate) enum Format {
     Json,
 }
 
+/// The form of a dry run's report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For a terminal
+    Text,
+    /// As the comment on a pull request
+    Markdown,
+    /// For programs
+    Json,
+    /// The JSON Schema of that; nothing is planned
+    JsonSchema,
+}
+
 /// The form of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
@@ -469,6 +482,17 @@ impl fmt::Display for Format {
             Self::Text => "text",
             Self::Markdown => "markdown",
             Self::Json => "json",
+        })
+    }
+}
+
+impl fmt::Display for ReportFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Markdown => "markdown",
+            Self::Json => "json",
+            Self::JsonSchema => "json-schema",
         })
     }
 }

@@ -60,7 +60,9 @@ pub(super) fn drift(
             match format {
                 Format::Text => print(&run),
                 Format::Markdown => match drift_report(&tracked, &run) {
-                    Some(report) => println!("{}\n", report::drift_issue(&report)?),
+                    Some(report) => {
+                        println!("{}\n", report::drift_issue(&report, &fleet.templates)?)
+                    }
                     None => print(&run),
                 },
                 Format::Json => results.push(json!({

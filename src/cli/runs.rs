@@ -9,6 +9,7 @@ use super::table::{Rows, ago, counted, one_line, proposal};
 use super::{ConfigArgument, Exit, Format, ListFormat, run_drift, shown};
 use crate::clock::{Timestamp, human_duration};
 use crate::config::Config;
+use crate::fleet;
 use crate::id::{RepoName, RunId, WorkspaceName};
 use crate::plan::Counts;
 use crate::report::{self, DriftReport};
@@ -140,7 +141,8 @@ pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyho
         }),
         _ => None,
     };
-    let report = run_report(&run, settings, branch);
+    let mut report = run_report(&run, settings, branch);
+    report.data_types = config.data_types.clone();
     match format {
         Format::Json => {
             let value = json!({
@@ -153,10 +155,14 @@ pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyho
             });
             anstream::println!("{}", serde_json::to_string_pretty(&value)?);
         }
-        Format::Markdown => match drift {
-            Some(drift) => anstream::println!("{}", report::drift_issue(&drift)?.trim_start()),
-            None => anstream::println!("{}", report::comment(&report)?),
-        },
+        Format::Markdown => {
+            let (templates, _) = fleet::templates(&config);
+            let text = match drift {
+                Some(drift) => report::drift_issue(&drift, &templates)?,
+                None => report::comment(&report, &templates)?,
+            };
+            anstream::println!("{}", text.trim_start());
+        }
         Format::Text if run.what.purpose == Purpose::Drift => {
             run_drift::print(&run);
             anstream::println!("\n{}", history(&config, &store, &run)?);

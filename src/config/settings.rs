@@ -10,6 +10,7 @@ use super::limits::{self, Limits};
 use super::reader::{TableReader, nearest};
 use super::settings_file::SettingsFile;
 use crate::clock::parse_duration;
+use crate::plan::DataTypes;
 use crate::workspace::{Settings, Unreviewed};
 
 /// The settings of `mainstay.toml`. Every path is absolute.
@@ -25,6 +26,10 @@ pub struct Config {
     pub workspaces: PathBuf,
     /// The folder of policies.
     pub policies: PathBuf,
+    /// The folder of templates of the operator's own; `None` where only the built-in ones are used.
+    pub templates: Option<PathBuf>,
+    /// Which types of resources hold data.
+    pub data_types: DataTypes,
     /// How long to wait between two looks at a repository.
     pub poll_every: Duration,
     /// Where health and metrics are; `None` where nothing listens.
@@ -147,6 +152,8 @@ impl Config {
             data_dir: folder.join("var"),
             workspaces: folder.join("workspaces"),
             policies: folder.join("policies"),
+            templates: None,
+            data_types: DataTypes::default(),
             poll_every: Duration::from_secs(30),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 4180))),
             parallel: NonZeroUsize::MIN.saturating_add(1),
@@ -210,6 +217,10 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
     ] {
         set(place, path_of(&mut top, key));
     }
+    config.templates = path_of(&mut top, "templates");
+    if let Some(types) = data_types(&mut top) {
+        config.data_types = types;
+    }
     for (key, place) in [
         ("poll_every", &mut config.poll_every),
         ("plan_timeout", &mut config.plan_timeout),
@@ -261,6 +272,19 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
         })
     });
     config
+}
+
+/// The types that hold data. A pattern that cannot be read is noted, and all of them are left out.
+fn data_types(top: &mut TableReader<'_>) -> Option<DataTypes> {
+    let given = top.texts("data_types")?;
+    for pattern in &given {
+        if let Err(error) = DataTypes::new(&[pattern.value]) {
+            let file = top.file();
+            file.error(pattern.at.clone(), format!("`data_types`: {error}"), None);
+        }
+    }
+    let patterns: Vec<&str> = given.iter().map(|pattern| pattern.value).collect();
+    DataTypes::new(&patterns).ok()
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {
@@ -420,6 +444,8 @@ mod tests {
             data_dir      = "/var/lib/mainstay"
             workspaces    = "./declared"
             policies      = "../policies"
+            templates     = "templates"
+            data_types    = ["acme_*", "!aws_sqs_queue"]
             poll_every    = "1m30s"
             listen        = "off"
             parallel      = 8
@@ -459,6 +485,8 @@ mod tests {
                 data_dir: "/var/lib/mainstay".into(),
                 workspaces: folder.join("declared"),
                 policies: folder.join("../policies"),
+                templates: Some(folder.join("templates")),
+                data_types: DataTypes::new(&["acme_*", "!aws_sqs_queue"]).unwrap(),
                 poll_every: Duration::from_secs(90),
                 listen: None,
                 parallel: NonZeroUsize::new(8).unwrap(),

@@ -327,7 +327,7 @@ impl Show<'_> {
             })
             .await?;
         if let Some(report) = drift_report(&self.tracked(), &run)
-            && let Ok(body) = report::drift_issue(&report)
+            && let Ok(body) = report::drift_issue(&report, &report::Templates::default())
         {
             self.say.line("It found it. On GitHub this issue, `Drift in web`, would be open until the drift is gone:");
             self.say.block(without_marker(&body));

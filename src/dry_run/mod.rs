@@ -155,6 +155,7 @@ pub async fn dry_run(
     watcher: Arc<dyn Watcher>,
     cancel: &CancelToken,
 ) -> Result<Outcome, DryRunError> {
+    let data_types = request.config.data_types.clone();
     let request = Arc::new(request);
     let found = Arc::clone(&request);
     let temporary = tempfile::Builder::new()
@@ -247,7 +248,7 @@ pub async fn dry_run(
         Plans::Unchanged
     };
     Ok(Outcome {
-        report: report(subject, workspaces, tool),
+        report: report(subject, workspaces, tool, data_types),
         plans,
     })
 }
@@ -257,7 +258,12 @@ fn is_denied(workspace: &WorkspaceReport) -> bool {
     verdict.is_some_and(|verdict| verdict.judgement() == Judgement::Deny)
 }
 
-fn report(subject: Subject, workspaces: Vec<WorkspaceReport>, tool: String) -> ProposalReport {
+fn report(
+    subject: Subject,
+    workspaces: Vec<WorkspaceReport>,
+    tool: String,
+    data_types: plan::DataTypes,
+) -> ProposalReport {
     ProposalReport {
         marker: String::new(),
         repo: subject.declaration.repo,
@@ -272,6 +278,7 @@ fn report(subject: Subject, workspaces: Vec<WorkspaceReport>, tool: String) -> P
         removed: subject.removed,
         notes: subject.notes,
         refusals: Vec::new(),
+        data_types,
         help: Vec::new(),
         standing: Standing::Open,
     }
@@ -345,6 +352,7 @@ async fn plan_one(
         checks: Vec::new(),
         verdict: None,
         took: Duration::ZERO,
+        since: None,
         on_merge: match (declared, settings.apply) {
             (Declared::No, _) => OnMerge::Undeclared,
             (Declared::Yes, ApplyMode::OnMerge) => OnMerge::Apply,

@@ -243,7 +243,7 @@ fn for_symptom(symptom: Symptom, step: Step) -> String {
         }
         Symptom::Other => match step {
             Step::Init => "Correct the configuration; `terraform init` shows the same by hand.",
-            _ => "Correct the configuration; `mainstay dry-run` shows the same on a checkout.",
+            _ => "Correct the configuration.",
         },
     }
     .to_owned()

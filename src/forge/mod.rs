@@ -231,6 +231,9 @@ pub trait Forge: Send + Sync {
     /// calls that write are not made, and what they would say stays in the store.
     fn speaks(&self) -> Speaks;
 
+    /// Where people look at `repo`; `None` where nobody can, or it is not known. Asks nobody.
+    fn web_url(&self, repo: &RepoName) -> Option<String>;
+
     /// Looks at repositories: one answer for each request, in their order.
     ///
     /// A look that finds nothing new costs nothing of the primary rate limit.

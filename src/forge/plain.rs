@@ -128,6 +128,10 @@ impl Forge for Plain {
         Speaks::No
     }
 
+    fn web_url(&self, _repo: &RepoName) -> Option<String> {
+        None
+    }
+
     async fn look(&self, requests: &[LookRequest]) -> Vec<Result<Arc<Look>, ForgeError>> {
         let mut found = Vec::with_capacity(requests.len());
         for request in requests {

@@ -1,6 +1,7 @@
 //! What Terraform says would change: plan JSON read into changes, counts and a fingerprint.
 
 mod carried;
+mod data_types;
 mod diagnostic;
 mod difference;
 mod fingerprint;
@@ -22,6 +23,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use carried::{Carried, CarriedError, StateVersion, look_into};
+pub use data_types::{DataTypes, InvalidDataType};
 pub use fingerprint::FingerprintKey;
 pub use read::{PlanError, read, read_file, read_masked};
 

@@ -49,7 +49,7 @@ struct Effect {
 }
 
 impl Summary<'_> {
-    fn plan(&self, document: Document) -> Result<Plan, PlanError> {
+    fn plan(&self, mut document: Document) -> Result<Plan, PlanError> {
         let mut digest = Digest::new(self.key, PLAN_DOMAIN);
         digest.add(&json!([
             document.terraform_version,
@@ -58,7 +58,8 @@ impl Summary<'_> {
         ]));
         let mut counts = Counts::default();
         let mut changes = Vec::new();
-        for raw in &document.changes {
+        // Each text goes as soon as it is read: a plan is not held twice.
+        for raw in std::mem::take(&mut document.changes) {
             let resource = parsed(raw.get())?;
             let effect = self.effect(&resource.address, &resource.change)?;
             count(&mut counts, effect, &resource);
@@ -75,7 +76,7 @@ impl Summary<'_> {
         digest.add(&json!(outputs.len()));
         digest.add(&check_statuses(&document.checks));
         let mut drift = Vec::new();
-        for raw in &document.drift {
+        for raw in std::mem::take(&mut document.drift) {
             let resource = parsed(raw.get())?;
             if really_differ(&resource.change.before, &resource.change.after) {
                 let effect = self.effect(&resource.address, &resource.change)?;

@@ -1,7 +1,7 @@
 //! The one comment of a pull request.
 
 use super::fit::{BUDGETS, Budget, Picked, length};
-use super::templates::Templates;
+use super::templates::{Set, Templates};
 use super::view::view;
 use super::{BODY_LIMIT, ProposalReport, ReportError};
 
@@ -22,22 +22,41 @@ const TRIES: usize = 6;
 /// # Errors
 ///
 /// [`ReportError::Marker`] for a marker that would not hide, and
-/// [`ReportError::Template`] where a template is broken.
-pub fn comment(report: &ProposalReport) -> Result<String, ReportError> {
-    check_marker(&report.marker)?;
-    let templates = Templates::new()?;
+/// [`ReportError::Template`] where a built-in template is broken.
+pub fn comment(report: &ProposalReport, templates: &Templates) -> Result<String, ReportError> {
+    let limit = room_beside(&report.marker)?;
+    let body = templates.render(|set| fitted(report, set, limit))?;
+    Ok(marked(&report.marker, &body))
+}
+
+/// What a body may hold beside its marker.
+pub(super) fn room_beside(marker: &str) -> Result<usize, ReportError> {
+    check_marker(marker)?;
+    Ok(BODY_LIMIT - length(marker) - 1)
+}
+
+/// The marker stands on the first line, whatever a template makes.
+pub(super) fn marked(marker: &str, body: &str) -> String {
+    if marker.is_empty() {
+        return body.to_owned();
+    }
+    format!("{marker}\n{body}")
+}
+
+fn fitted(report: &ProposalReport, set: &Set<'_>, limit: usize) -> Result<String, ReportError> {
     let render = |budget: &Budget, picked: &Picked| {
-        templates.render("comment", &view(report, budget, picked))
+        set.render("comment", &view(report, budget, picked, &set.notes))
     };
-    let mut body = String::new();
     for budget in &BUDGETS {
-        body = render(budget, &Picked::default())?;
-        if length(&body) <= BODY_LIMIT {
-            let room = BODY_LIMIT - length(&body);
-            return with_diffs(report, budget, room, &render).map(|full| full.unwrap_or(body));
+        let body = render(budget, &Picked::default())?;
+        if let Some(room) = limit.checked_sub(length(&body)) {
+            let full = with_diffs(report, budget, room, limit, &render)?;
+            return Ok(full.unwrap_or(body));
         }
     }
-    Ok(body)
+    Err(ReportError::TooLong {
+        template: "comment",
+    })
 }
 
 /// Fills the room that is left with diffs; `None` where none fits.
@@ -45,12 +64,13 @@ fn with_diffs(
     report: &ProposalReport,
     budget: &Budget,
     room: usize,
+    limit: usize,
     render: &dyn Fn(&Budget, &Picked) -> Result<String, ReportError>,
 ) -> Result<Option<String>, ReportError> {
     let mut room = room.saturating_sub(SLACK);
     for _ in 0..TRIES {
         let body = render(budget, &Picked::within(report, room))?;
-        match length(&body).checked_sub(BODY_LIMIT) {
+        match length(&body).checked_sub(limit) {
             None | Some(0) => return Ok(Some(body)),
             Some(over) => room = room.saturating_sub(over + SLACK),
         }
@@ -59,7 +79,7 @@ fn with_diffs(
 }
 
 /// A marker is one HTML comment on a line of its own, or nothing.
-pub(super) fn check_marker(marker: &str) -> Result<(), ReportError> {
+fn check_marker(marker: &str) -> Result<(), ReportError> {
     let inside = marker
         .strip_prefix("<!-- mainstay:")
         .and_then(|rest| rest.strip_suffix(" -->"));

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use super::checks::{self, CheckWord};
 use super::fit::{Budget, Picked, urgency};
-use super::words::{Tense, counted, diagnostic_text, tail_text};
-use super::{AfterMerge, ProposalReport, WorkspaceReport, diff};
+use super::policies::{self, FindingView};
+use super::words::{Place, Tense, counted, cut_off, diagnostic_text, place_of, tail_text};
+use super::{AfterMerge, CheckOutcome, ProposalReport, WorkspaceReport, diff};
 use crate::plan::text::{cut, legible};
 use crate::plan::{Check, Counts};
 
@@ -13,6 +15,9 @@ use crate::plan::{Check, Counts};
 pub(super) struct Fold {
     workspace: String,
     summary: String,
+    checks: Vec<CheckWord>,
+    policies: Vec<FindingView>,
+    places: Vec<Place>,
     messages: String,
     messages_more: usize,
     diff: String,
@@ -38,7 +43,7 @@ pub(super) fn folds(
     (
         order
             .into_iter()
-            .map(|i| fold(&report.workspaces[i], i, budget, picked))
+            .map(|i| fold(report, i, budget, picked))
             .collect(),
         more,
     )
@@ -48,10 +53,23 @@ fn has_details(workspace: &WorkspaceReport) -> bool {
     let plan_speaks = workspace
         .plan()
         .is_some_and(|plan| !plan.changes.is_empty() || !plan.checks.is_empty());
-    plan_speaks || !workspace.warnings.is_empty() || workspace.failures().next().is_some()
+    let check_speaks = workspace
+        .checks
+        .iter()
+        .any(|check| !matches!(check.outcome, CheckOutcome::Passed));
+    let policy_speaks = workspace
+        .verdict
+        .as_ref()
+        .is_some_and(|verdict| !verdict.findings.is_empty());
+    plan_speaks
+        || check_speaks
+        || policy_speaks
+        || !workspace.warnings.is_empty()
+        || workspace.failures().next().is_some()
 }
 
-fn fold(workspace: &WorkspaceReport, index: usize, budget: &Budget, picked: &Picked) -> Fold {
+fn fold(report: &ProposalReport, index: usize, budget: &Budget, picked: &Picked) -> Fold {
+    let workspace = &report.workspaces[index];
     let (messages, messages_more) = messages(workspace, budget.message_chars);
     let changes = workspace
         .plan()
@@ -66,6 +84,9 @@ fn fold(workspace: &WorkspaceReport, index: usize, budget: &Budget, picked: &Pic
     Fold {
         workspace: workspace.name.to_string(),
         summary: summary(workspace),
+        checks: cut_off(checks::words(workspace), budget.list).0,
+        policies: cut_off(policies::warnings(report, workspace), budget.list).0,
+        places: places(report, workspace, budget.list),
         messages,
         messages_more,
         left_out: changes.len() - shown.len(),
@@ -79,6 +100,10 @@ pub(super) fn summary(workspace: &WorkspaceReport) -> String {
     if workspace.failures().next().is_some() || workspace.plan_failed() {
         return "what Terraform said".to_owned();
     }
+    let failed = workspace
+        .checks
+        .iter()
+        .any(|c| c.outcome == CheckOutcome::Failed);
     let tense = match workspace.after_merge {
         Some(AfterMerge::Applied { .. }) => Tense::Past,
         _ => Tense::Future,
@@ -86,9 +111,26 @@ pub(super) fn summary(workspace: &WorkspaceReport) -> String {
     match workspace.plan() {
         Some(plan) if plan.counts != Counts::default() => counted(&plan.counts, tense).join(", "),
         Some(plan) if plan.has_changes() => "only outputs change".to_owned(),
-        Some(plan) if !plan.checks.is_empty() => "no changes, with checks".to_owned(),
+        Some(plan) if failed || !plan.checks.is_empty() => "no changes, with checks".to_owned(),
+        None if failed => "what the checks said".to_owned(),
         _ => "what Terraform said".to_owned(),
     }
+}
+
+/// The places in the workspace's files that its messages are about, where they can be linked.
+fn places(report: &ProposalReport, workspace: &WorkspaceReport, limit: usize) -> Vec<Place> {
+    let of_failures = workspace.failures().flat_map(|f| &f.diagnostics);
+    let of_checks = workspace.checks.iter().flat_map(|c| &c.diagnostics);
+    let mut places: Vec<Place> = Vec::new();
+    for diagnostic in of_failures.chain(of_checks).chain(&workspace.warnings) {
+        if places.len() == limit {
+            break;
+        }
+        let place = place_of(report, &workspace.path, &report.head, diagnostic);
+        let new = place.filter(|p| p.url.is_some() && places.iter().all(|q| q.url != p.url));
+        places.extend(new);
+    }
+    places
 }
 
 /// The way to what a comment has no room for.
@@ -116,6 +158,7 @@ fn messages(workspace: &WorkspaceReport, limit: usize) -> (String, usize) {
     if let Some(plan) = workspace.plan() {
         blocks.extend(plan.checks.iter().map(check_text));
     }
+    blocks.extend(workspace.checks.iter().filter_map(checks::block));
     blocks.extend(workspace.warnings.iter().map(diagnostic_text));
     let (mut text, mut more) = (String::new(), 0);
     for block in blocks {

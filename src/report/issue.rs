@@ -2,14 +2,15 @@
 
 use serde::Serialize;
 
-use super::comment::check_marker;
+use super::blast::holds_data;
+use super::comment::{marked, room_beside};
 use super::fit::length;
 use super::outcome::{Outcome, outcome};
-use super::templates::Templates;
+use super::templates::{Set, Templates};
 use super::words::{Tense, counted, diagnostic_text, plural, tail_text};
-use super::{AfterMerge, BODY_LIMIT, OnMerge, Progress, ReportError, WorkspaceReport, diff};
+use super::{AfterMerge, OnMerge, Progress, ReportError, WorkspaceReport, diff};
 use crate::id::{BranchName, CommitSha, WorkspaceName};
-use crate::plan::{Action, Change, Diagnostic, Plan};
+use crate::plan::{Action, Change, DataTypes, Diagnostic, Plan};
 
 /// What is to be said of a workspace that drifted, or drifts no longer.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct HoldReport {
     pub outcome: AfterMerge,
     /// What Terraform warned of.
     pub warnings: Vec<Diagnostic>,
+    /// Which types of resources hold data.
+    pub data_types: DataTypes,
 }
 
 /// The sizes that are tried for the diff and the messages of an issue, in characters.
@@ -58,8 +61,7 @@ const ADDRESSES: usize = 30;
 
 /// The variables of `drift.tera` and `hold.tera`; their heads say what each is.
 #[derive(Serialize)]
-struct View {
-    marker: String,
+pub(super) struct View {
     workspace: String,
     environment: Option<String>,
     commit: String,
@@ -77,6 +79,8 @@ struct View {
     messages_more: usize,
     diff: String,
     left_out: usize,
+    command: String,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -84,47 +88,61 @@ struct Loss {
     address: String,
     replaced: bool,
     reason: Option<String>,
+    holds_data: bool,
 }
 
-/// Renders the body of a drift issue, in Markdown, of at most [`BODY_LIMIT`] characters.
+/// Renders the body of a drift issue, in Markdown, of at most [`super::BODY_LIMIT`] characters.
 ///
 /// # Errors
 ///
 /// As [`super::comment`].
-pub fn drift_issue(report: &DriftReport) -> Result<String, ReportError> {
-    let changes = report.plan.drift.as_slice();
-    render("drift", &report.marker, |size| {
-        let (diff, left_out) = blocks(changes.iter().map(diff::drift_block), size);
-        let (outputs, outputs_more) = outputs(&report.plan, size);
-        View {
-            marker: report.marker.clone(),
-            workspace: report.workspace.to_string(),
-            environment: report.environment.clone(),
-            commit: report.commit.short().to_owned(),
-            branch: report.branch.to_string(),
-            drifts: report.plan.has_drift(),
-            outcome: None,
-            failed: None,
-            advice: None,
-            summary: drift_summary(&report.plan),
-            losses: Vec::new(),
-            losses_more: 0,
-            outputs,
-            outputs_more,
-            messages: String::new(),
-            messages_more: 0,
-            diff,
-            left_out,
-        }
+pub fn drift_issue(report: &DriftReport, templates: &Templates) -> Result<String, ReportError> {
+    render("drift", &report.marker, templates, |size, notes| {
+        drift_view(report, size, notes)
     })
 }
 
-/// Renders the body of a hold issue, in Markdown, of at most [`BODY_LIMIT`] characters.
+/// The variables of a drift issue with at most `size` characters in each of its parts.
+pub(super) fn drift_view(report: &DriftReport, size: usize, notes: &[String]) -> View {
+    let changes = report.plan.drift.as_slice();
+    let (diff, left_out) = blocks(changes.iter().map(diff::drift_block), size);
+    let (outputs, outputs_more) = outputs(&report.plan, size);
+    View {
+        workspace: report.workspace.to_string(),
+        environment: report.environment.clone(),
+        commit: report.commit.short().to_owned(),
+        branch: report.branch.to_string(),
+        drifts: report.plan.has_drift(),
+        outcome: None,
+        failed: None,
+        advice: None,
+        summary: drift_summary(&report.plan),
+        losses: Vec::new(),
+        losses_more: 0,
+        outputs,
+        outputs_more,
+        messages: String::new(),
+        messages_more: 0,
+        diff,
+        left_out,
+        command: format!("mainstay apply {}", report.workspace),
+        notes: notes.to_vec(),
+    }
+}
+
+/// Renders the body of a hold issue, in Markdown, of at most [`super::BODY_LIMIT`] characters.
 ///
 /// # Errors
 ///
 /// As [`super::comment`].
-pub fn hold_issue(report: &HoldReport) -> Result<String, ReportError> {
+pub fn hold_issue(report: &HoldReport, templates: &Templates) -> Result<String, ReportError> {
+    render("hold", &report.marker, templates, |size, notes| {
+        hold_view(report, size, notes)
+    })
+}
+
+/// The variables of a hold issue with at most `size` characters in each of its parts.
+pub(super) fn hold_view(report: &HoldReport, size: usize, notes: &[String]) -> View {
     let workspace = as_workspace(report);
     let plan = workspace.plan();
     let failed = match &report.outcome {
@@ -133,51 +151,51 @@ pub fn hold_issue(report: &HoldReport) -> Result<String, ReportError> {
     };
     let mut losses: Vec<&Change> = plan.into_iter().flat_map(Plan::destroys).collect();
     losses.sort_by_key(|change| diff::rank(change.action));
-    render("hold", &report.marker, |size| {
-        let mut changes: Vec<&Change> = plan.into_iter().flat_map(|p| &p.changes).collect();
-        changes.sort_by_key(|change| diff::rank(change.action));
-        let (diff, left_out) = blocks(changes.into_iter().map(diff::block), size / 2);
-        let said = failed
-            .into_iter()
-            .flat_map(|f| &f.diagnostics)
-            .chain(&report.warnings);
-        let tail = failed
-            .filter(|f| !f.tail.trim().is_empty())
-            .map(|f| tail_text(&f.tail));
-        let texts = said.map(diagnostic_text).chain(tail);
-        let (messages, messages_more) = blocks(texts, size / 4);
-        let (outputs, outputs_more) = plan.map(|plan| outputs(plan, size / 4)).unwrap_or_default();
-        View {
-            marker: report.marker.clone(),
-            workspace: report.workspace.to_string(),
-            environment: report.environment.clone(),
-            commit: report.commit.short().to_owned(),
-            branch: report.branch.to_string(),
-            drifts: false,
-            outcome: Some(outcome(&workspace, size.min(ADDRESSES))),
-            failed: failed.map(|failure| failure.summary.clone()),
-            advice: failed.and_then(|failure| failure.advice.clone()),
-            summary: plan
-                .map(|p| counted(&p.counts, Tense::Future).join(", "))
-                .unwrap_or_default(),
-            losses: losses
-                .iter()
-                .take(LOSSES)
-                .map(|change| Loss {
-                    address: change.address.clone(),
-                    replaced: change.action == Action::Replace,
-                    reason: change.reason.clone(),
-                })
-                .collect(),
-            losses_more: losses.len().saturating_sub(LOSSES),
-            outputs,
-            outputs_more,
-            messages,
-            messages_more,
-            diff,
-            left_out,
-        }
-    })
+    let mut changes: Vec<&Change> = plan.into_iter().flat_map(|p| &p.changes).collect();
+    changes.sort_by_key(|change| diff::rank(change.action));
+    let (diff, left_out) = blocks(changes.into_iter().map(diff::block), size / 2);
+    let said = failed
+        .into_iter()
+        .flat_map(|f| &f.diagnostics)
+        .chain(&report.warnings);
+    let tail = failed
+        .filter(|f| !f.tail.trim().is_empty())
+        .map(|f| tail_text(&f.tail));
+    let texts = said.map(diagnostic_text).chain(tail);
+    let (messages, messages_more) = blocks(texts, size / 4);
+    let (outputs, outputs_more) = plan.map(|plan| outputs(plan, size / 4)).unwrap_or_default();
+    View {
+        workspace: report.workspace.to_string(),
+        environment: report.environment.clone(),
+        commit: report.commit.short().to_owned(),
+        branch: report.branch.to_string(),
+        drifts: false,
+        outcome: Some(outcome(&workspace, size.min(ADDRESSES))),
+        failed: failed.map(|failure| failure.summary.clone()),
+        advice: failed.and_then(|failure| failure.advice.clone()),
+        summary: plan
+            .map(|p| counted(&p.counts, Tense::Future).join(", "))
+            .unwrap_or_default(),
+        losses: losses
+            .iter()
+            .take(LOSSES)
+            .map(|change| Loss {
+                address: change.address.clone(),
+                replaced: change.action == Action::Replace,
+                reason: change.reason.clone(),
+                holds_data: holds_data(&report.data_types, change),
+            })
+            .collect(),
+        losses_more: losses.len().saturating_sub(LOSSES),
+        outputs,
+        outputs_more,
+        messages,
+        messages_more,
+        diff,
+        left_out,
+        command: format!("mainstay apply {}", report.workspace),
+        notes: notes.to_vec(),
+    }
 }
 
 /// The hold as a comment would know it, for the words that both share.
@@ -194,6 +212,7 @@ fn as_workspace(report: &HoldReport) -> WorkspaceReport {
         took: std::time::Duration::ZERO,
         on_merge: OnMerge::HoldApproval,
         state_note: None,
+        since: None,
         after_merge: Some(report.outcome.clone()),
         reviewed: None,
     }
@@ -251,18 +270,20 @@ fn blocks(texts: impl Iterator<Item = String>, size: usize) -> (String, usize) {
 fn render(
     template: &'static str,
     marker: &str,
-    view: impl Fn(usize) -> View,
+    templates: &Templates,
+    view: impl Fn(usize, &[String]) -> View,
 ) -> Result<String, ReportError> {
-    check_marker(marker)?;
-    let templates = Templates::new()?;
-    let mut body = String::new();
-    for size in SIZES {
-        body = templates.render(template, &view(size))?;
-        if length(&body) <= BODY_LIMIT {
-            break;
+    let limit = room_beside(marker)?;
+    let body = templates.render(|set: &Set<'_>| {
+        for size in SIZES {
+            let body = set.render(template, &view(size, &set.notes))?;
+            if length(&body) <= limit {
+                return Ok(body);
+            }
         }
-    }
-    Ok(body)
+        Err(ReportError::TooLong { template })
+    })?;
+    Ok(marked(marker, &body))
 }
 
 #[cfg(test)]

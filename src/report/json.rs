@@ -2,42 +2,31 @@
 
 use serde_json::{Value, json};
 
+use super::blast::{blast, holds_data};
 use super::verdict::verdict;
 use super::{
-    AfterMerge, AppliedParts, Failure, OnMerge, Progress, ProposalReport, Standing, WorkspaceReport,
+    AfterMerge, AppliedParts, Check, CheckOutcome, Failure, OnMerge, Progress, ProposalReport,
+    Sameness, Since, Standing, WorkspaceReport,
 };
-use crate::plan::{Check, Counts, Diagnostic, Plan};
+use crate::plan::{Check as Condition, Counts, DataTypes, Diagnostic, Plan};
+use crate::policy::{Effect, Finding, Judgement, Verdict};
 
-/// The name of the form below. Within it names are added, and none changes its meaning.
-const SCHEMA: &str = "mainstay.report/1";
+/// The JSON Schema of what [`json`] gives, for programs that read it.
+pub const SCHEMA: &str = include_str!("report.schema.json");
 
-/// Gives the report as JSON, in the form `mainstay.report/1`:
-///
-/// - `schema`, `repository`, `proposal` (`#12`, `branch x` or null), `standing` (`open`, `merged`,
-///   `closed`, `elsewhere`), `head`, `base_branch`, `base`, `tool`, `verdict` (a line for people);
-/// - `conflict`: null, or the files that conflict; `removed`: workspaces whose folder is gone;
-///   `notes`; `refusals` of `{command, by, reason}`;
-/// - `workspaces`, each `{name, environment, path, run, progress, took_ms, on_merge, state_note,
-///   warnings, plan, failure, after_merge}`, where
-///   - `progress` is `waiting`, `running`, `planned`, `failed`, `cancelled`, `superseded` or
-///     `needs_permission`, and `step` says which step runs;
-///   - `on_merge` is `apply`, `hold` or `never`, and null where no declaration says it;
-///   - `plan` is null unless a whole plan is known. It has `has_changes`, `complete`, `counts`
-///     `{create, update, replace, destroy, import, move, forget}`, `changes` of `{address,
-///     previous_address, type, action, reason, import_id, lines}`, `outputs` of `{name, action,
-///     lines}`, `checks` of `{address, status, messages}` and `fingerprint`; a line is `{sign,
-///     depth, text}` with a sign of `add`, `remove`, `change` or `same`;
-///   - `failure` is null or `{step, summary, diagnostics, tail, advice}`, a diagnostic being
-///     `{severity, summary, detail, address, file, line, snippet}`;
-///   - `after_merge` is null before the merge, else `{outcome, …}` with an outcome of `waiting`,
-///     `running`, `applied` (`commit`, `took_ms`), `nothing_to_apply`, `held` (`reason`,
-///     `command`), `failed` (`failure`, `applied`, `failed`, `not_reached`), `superseded` (`by`),
-///     `cancelled` (`by`) or `interrupted` (`next`).
+/// The name of the form.
+const NAME: &str = "mainstay.report/1";
+
+/// The version of the form. Within it names are added, and none goes or changes its meaning.
+const VERSION: u32 = 1;
+
+/// Gives the report as JSON, in the form that [`SCHEMA`] describes.
 ///
 /// Texts are plain, with secrets masked; names in sentences stand between backticks.
 pub fn json(report: &ProposalReport) -> Value {
     json!({
-        "schema": SCHEMA,
+        "schema": NAME,
+        "version": VERSION,
         "repository": report.repo,
         "proposal": report.proposal,
         "standing": match report.standing {
@@ -51,17 +40,23 @@ pub fn json(report: &ProposalReport) -> Value {
         "base": report.base,
         "tool": report.tool,
         "verdict": verdict(report),
+        "blast": blast(report, usize::MAX).map(|blast| json!({
+            "touched": blast.touched,
+            "in_state": blast.in_state,
+            "environments": blast.environments,
+            "data": blast.data,
+        })),
         "conflict": report.conflict,
         "removed": report.removed,
         "notes": report.notes,
         "refusals": report.refusals.iter().map(|refusal| json!({
             "command": refusal.command, "by": refusal.by, "reason": refusal.reason,
         })).collect::<Vec<_>>(),
-        "workspaces": report.workspaces.iter().map(workspace).collect::<Vec<_>>(),
+        "workspaces": report.workspaces.iter().map(|w| workspace(report, w)).collect::<Vec<_>>(),
     })
 }
 
-fn workspace(workspace: &WorkspaceReport) -> Value {
+fn workspace(report: &ProposalReport, workspace: &WorkspaceReport) -> Value {
     let (progress, step, failure_of_plan) = match &workspace.progress {
         Progress::Waiting => ("waiting", None, None),
         Progress::Running(step) => ("running", Some(step), None),
@@ -88,13 +83,16 @@ fn workspace(workspace: &WorkspaceReport) -> Value {
         },
         "state_note": workspace.state_note,
         "warnings": diagnostics(&workspace.warnings),
-        "plan": workspace.plan().map(plan),
+        "checks": workspace.checks.iter().map(check).collect::<Vec<_>>(),
+        "policies": workspace.verdict.as_ref().map(policies),
+        "since": workspace.since.as_ref().map(since),
+        "plan": workspace.plan().map(|plan| self::plan(plan, &report.data_types)),
         "failure": failure_of_plan,
         "after_merge": workspace.after_merge.as_ref().map(after_merge),
     })
 }
 
-fn plan(plan: &Plan) -> Value {
+fn plan(plan: &Plan, types: &DataTypes) -> Value {
     let Counts {
         create,
         update,
@@ -107,6 +105,7 @@ fn plan(plan: &Plan) -> Value {
     json!({
         "has_changes": plan.has_changes(),
         "complete": plan.complete,
+        "resources_in_state": plan.resources_in_state,
         "counts": {
             "create": create, "update": update, "replace": replace, "destroy": destroy,
             "import": import, "move": moved, "forget": forget,
@@ -118,16 +117,79 @@ fn plan(plan: &Plan) -> Value {
             "action": change.action,
             "reason": change.reason,
             "import_id": change.import_id,
+            "holds_data": holds_data(types, change),
             "lines": change.lines,
         })).collect::<Vec<_>>(),
         "outputs": plan.outputs,
-        "checks": plan.checks.iter().map(check).collect::<Vec<_>>(),
+        "checks": plan.checks.iter().map(condition).collect::<Vec<_>>(),
         "fingerprint": plan.fingerprint,
     })
 }
 
-fn check(check: &Check) -> Value {
+fn condition(check: &Condition) -> Value {
     json!({"address": check.address, "status": check.status, "messages": check.messages})
+}
+
+fn check(check: &Check) -> Value {
+    let (outcome, reason) = match &check.outcome {
+        CheckOutcome::Passed => ("passed", None),
+        CheckOutcome::Failed => ("failed", None),
+        CheckOutcome::Warned => ("warned", None),
+        CheckOutcome::Skipped { reason } => ("skipped", Some(reason)),
+    };
+    json!({
+        "name": check.name,
+        "outcome": outcome,
+        "reason": reason,
+        "diagnostics": diagnostics(&check.diagnostics),
+        "tail": check.tail,
+        "took_ms": milliseconds(check.took),
+    })
+}
+
+fn policies(verdict: &Verdict) -> Value {
+    json!({
+        "judgement": match verdict.judgement() {
+            Judgement::Pass => "pass",
+            Judgement::Warn => "warn",
+            Judgement::Hold => "hold",
+            Judgement::Deny => "deny",
+        },
+        "evaluated": verdict.evaluated,
+        "findings": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(finding: &Finding) -> Value {
+    let (effect, approvals) = match finding.effect {
+        Effect::Warn => ("warn", None),
+        Effect::Hold => ("hold", None),
+        Effect::Require { approvals } => ("require", Some(approvals)),
+        Effect::Deny => ("deny", None),
+    };
+    json!({
+        "policy": finding.policy,
+        "title": finding.title,
+        "effect": effect,
+        "approvals": approvals,
+        "message": finding.message,
+        "address": finding.address,
+        "remedy": finding.remedy,
+        "owners": finding.owners,
+        "overridden": finding.overridden.as_ref().map(|o| json!({
+            "by": o.by, "reason": o.reason,
+        })),
+    })
+}
+
+fn since(since: &Since) -> Value {
+    json!({
+        "commit": since.commit,
+        "same": since.sameness == Sameness::Same,
+        "turns": since.turns.iter().map(|turn| json!({
+            "address": turn.address, "before": turn.before, "now": turn.now,
+        })).collect::<Vec<_>>(),
+    })
 }
 
 fn failure(failure: &Failure) -> Value {

@@ -95,6 +95,38 @@ pub(super) fn cell_prose(text: &str) -> String {
     prose(&text.replace('|', "¦"))
 }
 
+/// A text inside of HTML, on one line.
+pub(super) fn html(text: &str) -> String {
+    let text = cut(&legible(text), SPAN_LIMIT);
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => shown.push_str("&amp;"),
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '"' => shown.push_str("&quot;"),
+            '\'' => shown.push_str("&#39;"),
+            // A mention is found in HTML too, where no word of ours has one.
+            '@' => shown.push_str("(at)"),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A link's address as [`file_url`] makes it; of anything else nothing is left.
+pub(super) fn link(url: &str) -> String {
+    let is_plain = url
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-._~:/%#".contains(&b));
+    let leads_out = url.starts_with("https://") || url.starts_with("http://");
+    if is_plain && leads_out {
+        url.to_owned()
+    } else {
+        String::new()
+    }
+}
+
 /// A fenced block of `text`, its fence longer than any run of backticks in it.
 pub(super) fn fence(text: &str, language: &str) -> String {
     let ticks = "`".repeat((longest_run(text) + 1).max(SHORTEST_FENCE));

@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::plan::{Diagnostic, Plan};
+use crate::plan::{DataTypes, Diagnostic, Plan};
 use crate::policy::Verdict;
 pub use crate::run::{AppliedParts, Check, CheckOutcome, Failure, Reviewed};
 
+mod blast;
+mod checks;
 mod comment;
 mod diff;
 mod fit;
@@ -19,7 +21,11 @@ mod issue;
 mod json;
 mod markdown;
 mod outcome;
+mod policies;
+mod sample;
+mod since;
 mod status;
+mod table;
 mod templates;
 mod terminal;
 mod verdict;
@@ -31,8 +37,11 @@ mod tests;
 
 pub use comment::comment;
 pub use issue::{DriftReport, HoldReport, drift_issue, hold_issue};
-pub use json::json;
-pub use status::{Light, StatusText, plan_status};
+pub use json::{SCHEMA, json};
+pub use sample::sample;
+pub use since::{Sameness, Since, Turn};
+pub use status::{ApplyWords, Light, StatusText, apply_status, plan_status};
+pub use templates::{OwnTemplate, TEMPLATES, TemplateProblem, Templates};
 pub use terminal::{Colour, terminal};
 
 /// GitHub refuses a comment or issue body of more characters than this.
@@ -67,6 +76,8 @@ pub struct ProposalReport {
     pub notes: Vec<String>,
     /// Commands that were refused.
     pub refusals: Vec<Refusal>,
+    /// Which types of resources hold data.
+    pub data_types: DataTypes,
     /// The commands with what each does, where a person asked for them.
     pub help: Vec<(String, String)>,
     /// How the proposal itself stands.
@@ -121,6 +132,8 @@ pub struct WorkspaceReport {
     pub verdict: Option<Verdict>,
     /// How long Terraform's steps took.
     pub took: Duration,
+    /// How its plan differs from the one for an earlier head, where there was one.
+    pub since: Option<Since>,
     /// What a merge will do.
     pub on_merge: OnMerge,
     /// Where its state comes from, where that is worth a word; names between backticks.
@@ -229,6 +242,12 @@ pub enum ReportError {
         /// What the template engine says.
         #[source]
         source: Box<tera::Error>,
+    },
+    /// A template makes more than a body may hold, however little it is given.
+    #[error("what the report's template `{template}` makes is too long for a comment")]
+    TooLong {
+        /// Which.
+        template: &'static str,
     },
     /// The marker would not hide, or would not be found again.
     #[error(

@@ -3,13 +3,17 @@
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::blast::{blast, holds_data};
 use super::fold::check_text;
 use super::outcome::outcome;
+use super::policies::{self, FindingView};
+use super::since::since;
+use super::table::{Columns, Row, note, rows};
 use super::verdict::{on_merge, verdict};
-use super::view::{note, removed};
+use super::view::removed;
 use super::words::{Tense, counted, diagnostic_text, place, tail_text};
-use super::{Progress, ProposalReport, WorkspaceReport, diff};
-use crate::plan::text::legible;
+use super::{CheckOutcome, Progress, ProposalReport, WorkspaceReport, checks, diff};
+use crate::plan::text::{cut, legible};
 use crate::plan::{Action, Change, Line, Plan, Sign};
 
 /// So many workspaces are named in a sentence.
@@ -20,6 +24,9 @@ const TABLE_WIDTH: usize = 72;
 
 /// A terminal narrower than this is written to as if it had this many columns.
 const NARROWEST: usize = 40;
+
+/// A cell of the table is cut after this many characters: it names something.
+const CELL_LIMIT: usize = 200;
 
 /// Whether escape codes for colour are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +57,14 @@ pub fn terminal(report: &ProposalReport, colour: Colour, width: usize) -> String
     }
     failures(&mut page, report);
     losses(&mut page, report);
+    findings(&mut page, policies::grave(report));
     table(&mut page, report);
+    reach(&mut page, report);
     outputs(&mut page, report);
     for workspace in &report.workspaces {
-        details(&mut page, workspace);
+        details(&mut page, report, workspace);
     }
+    unsound(&mut page, report);
     closing(&mut page, report);
     page.text
 }
@@ -120,17 +130,18 @@ impl Page {
 /// Breaks a text into parts of `width` columns, the later ones with room for `indent`.
 fn broken(text: &str, width: usize, indent: usize) -> Vec<String> {
     let mut parts = Vec::new();
-    let mut rest: Vec<char> = text.chars().collect();
+    let all: Vec<char> = text.chars().collect();
+    let mut rest = all.as_slice();
     let mut room = width;
     while rest.len() > room {
         let space = rest[..room].iter().rposition(|c| *c == ' ');
         let at = space.filter(|at| *at > room / 2).map_or(room, |at| at + 1);
-        let later = rest.split_off(at);
-        parts.push(rest.into_iter().collect::<String>().trim_end().to_owned());
+        let (part, later) = rest.split_at(at);
+        parts.push(part.iter().collect::<String>().trim_end().to_owned());
         rest = later;
         room = width - indent;
     }
-    parts.push(rest.into_iter().collect());
+    parts.push(rest.iter().collect());
     parts
 }
 
@@ -177,12 +188,12 @@ fn losses(page: &mut Page, report: &ProposalReport) {
     for workspace in &report.workspaces {
         for change in workspace.plan().into_iter().flat_map(Plan::destroys) {
             heading.take().inspect(|text| page.heading(text));
-            page.item(red(), &loss(workspace, change));
+            page.item(red(), &loss(report, workspace, change));
         }
     }
 }
 
-fn loss(workspace: &WorkspaceReport, change: &Change) -> String {
+fn loss(report: &ProposalReport, workspace: &WorkspaceReport, change: &Change) -> String {
     let to_come = if workspace.is_to_come() { "to be " } else { "" };
     let word = if change.action == Action::Replace {
         "replaced"
@@ -194,10 +205,88 @@ fn loss(workspace: &WorkspaceReport, change: &Change) -> String {
         .as_ref()
         .map(|r| format!(": {}", plain(r)))
         .unwrap_or_default();
+    let data = if holds_data(&report.data_types, change) {
+        " · holds data"
+    } else {
+        ""
+    };
     format!(
-        "{} · {} {to_come}{word}{reason}",
+        "{} · {} {to_come}{word}{reason}{data}",
         workspace.name, change.address
     )
+}
+
+fn findings(page: &mut Page, findings: Vec<FindingView>) {
+    if !findings.is_empty() {
+        page.heading("Policies");
+    }
+    for finding in findings {
+        let style = if finding.word == "denied" {
+            red()
+        } else {
+            AnsiColor::Yellow.on_default()
+        };
+        let address = finding.address.map(|a| format!("{a} ")).unwrap_or_default();
+        let text = format!(
+            "{} · {} by {}, {}: {address}{}",
+            finding.workspace,
+            finding.word,
+            finding.policy,
+            plain(&finding.title),
+            finding.message
+        );
+        page.item(style, &text);
+        match (finding.by, finding.because, finding.remedy) {
+            (Some(by), Some(because), _) => {
+                page.item(Style::new(), &format!("  {by} overrode it: {because}"));
+            }
+            (.., Some(remedy)) => {
+                page.item(Style::new(), &format!("  What to do: {}", plain(&remedy)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How far it reaches, and what changed since the last push.
+fn reach(page: &mut Page, report: &ProposalReport) {
+    if let Some(blast) = blast(report, NAMES) {
+        let mut text = format!(
+            "Reaches {} of {} resources in the state",
+            blast.touched, blast.in_state
+        );
+        if !blast.environments.is_empty() {
+            text.push_str(&format!(", in {}", blast.environments.join(", ")));
+        }
+        if !blast.data.is_empty() {
+            text.push_str(&format!(". Of these hold data: {}", blast.data.join(", ")));
+            if blast.data_more > 0 {
+                text.push_str(&format!(" and {} more", blast.data_more));
+            }
+        } else if blast.touched > 0 {
+            text.push_str("; none of them is known to hold data");
+        }
+        page.text.push('\n');
+        page.line(Style::new(), &format!("{text}."));
+    }
+    for one in since(report, usize::MAX) {
+        page.heading(&format!("Since {}", one.commit));
+        if one.same {
+            page.item(Style::new(), "the same plan as before");
+        }
+        for part in one.parts {
+            let name = part
+                .workspace
+                .map(|n| format!("{n} · "))
+                .unwrap_or_default();
+            for turn in part.turns {
+                page.item(
+                    Style::new(),
+                    &format!("{name}{} {}", turn.address, turn.words),
+                );
+            }
+        }
+    }
 }
 
 fn table(page: &mut Page, report: &ProposalReport) {
@@ -219,38 +308,21 @@ fn table(page: &mut Page, report: &ProposalReport) {
         }
         return;
     }
+    let (rows, _) = rows(report, usize::MAX);
+    let columns = Columns::of(&rows);
+    let shown = shown_columns(&columns);
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header([
-        "workspace",
-        "environment",
-        "create",
-        "change",
-        "replace",
-        "destroy",
-        "",
-    ]);
-    for column in table.column_iter_mut().skip(2).take(4) {
-        column.set_cell_alignment(CellAlignment::Right);
+    table.set_header(shown.iter().map(|column| column.name));
+    for (column, shown) in table.column_iter_mut().zip(&shown) {
+        column.set_cell_alignment(shown.alignment);
     }
-    for workspace in &report.workspaces {
-        let counts = workspace.plan().map(|plan| plan.counts).unwrap_or_default();
-        let number = |count: usize| {
-            if count == 0 {
-                String::new()
-            } else {
-                count.to_string()
-            }
-        };
-        table.add_row([
-            workspace.name.to_string(),
-            legible(workspace.environment.as_deref().unwrap_or_default()).into_owned(),
-            number(counts.create),
-            number(counts.update),
-            number(counts.replace),
-            number(counts.destroy),
-            legible(&note(workspace)).into_owned(),
-        ]);
+    for row in &rows {
+        table.add_row(
+            shown
+                .iter()
+                .map(|column| cut(&legible(&plain(&(column.cell)(row))), CELL_LIMIT)),
+        );
     }
     if let Ok(width) = u16::try_from(page.width) {
         table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
@@ -261,6 +333,54 @@ fn table(page: &mut Page, report: &ProposalReport) {
         page.text.push_str(line.trim_end());
         page.text.push('\n');
     }
+}
+
+/// A column of the table.
+struct Column {
+    name: &'static str,
+    alignment: CellAlignment,
+    cell: fn(&Row) -> String,
+}
+
+fn shown_columns(columns: &Columns) -> Vec<Column> {
+    fn number(count: usize) -> String {
+        if count == 0 {
+            String::new()
+        } else {
+            count.to_string()
+        }
+    }
+    let text = |name, cell| Column {
+        name,
+        alignment: CellAlignment::Left,
+        cell,
+    };
+    let count = |name, cell| Column {
+        name,
+        alignment: CellAlignment::Right,
+        cell,
+    };
+    let all: [(bool, Column); 11] = [
+        (true, text("workspace", |r| r.workspace.clone())),
+        (
+            columns.environment,
+            text("environment", |r| r.environment.clone().unwrap_or_default()),
+        ),
+        (true, count("create", |r| number(r.create))),
+        (true, count("change", |r| number(r.change))),
+        (true, count("replace", |r| number(r.replace))),
+        (true, count("destroy", |r| number(r.destroy))),
+        (columns.import, count("import", |r| number(r.import))),
+        (columns.moved, count("move", |r| number(r.moved))),
+        (columns.forget, count("forget", |r| number(r.forget))),
+        (
+            columns.policies,
+            text("policies", |r| r.policies.clone().unwrap_or_default()),
+        ),
+        (true, text("", |r| r.note.clone())),
+    ];
+    let shown = all.into_iter().filter(|(shown, _)| *shown);
+    shown.map(|(_, column)| column).collect()
 }
 
 fn outputs(page: &mut Page, report: &ProposalReport) {
@@ -276,7 +396,7 @@ fn outputs(page: &mut Page, report: &ProposalReport) {
     }
 }
 
-fn details(page: &mut Page, workspace: &WorkspaceReport) {
+fn details(page: &mut Page, report: &ProposalReport, workspace: &WorkspaceReport) {
     let changes = workspace
         .plan()
         .map(|plan| plan.changes.as_slice())
@@ -286,8 +406,15 @@ fn details(page: &mut Page, workspace: &WorkspaceReport) {
         .map(|plan| plan.checks.as_slice())
         .unwrap_or_default();
     let failures: Vec<_> = workspace.failures().collect();
+    let told = policies::warnings(report, workspace);
+    let checked = workspace
+        .checks
+        .iter()
+        .any(|check| !matches!(check.outcome, CheckOutcome::Passed));
     if changes.is_empty()
         && checks.is_empty()
+        && told.is_empty()
+        && !checked
         && failures.is_empty()
         && workspace.warnings.is_empty()
     {
@@ -304,6 +431,18 @@ fn details(page: &mut Page, workspace: &WorkspaceReport) {
         }
     }
     let yellow = AnsiColor::Yellow.on_default();
+    for word in checks::words(workspace) {
+        let reason = word.reason.map(|r| format!(": {}", plain(&r)));
+        let text = format!("{} {}{}", word.name, word.word, reason.unwrap_or_default());
+        page.item(Style::new(), &text);
+    }
+    for block in workspace.checks.iter().filter_map(checks::block) {
+        page.block(yellow, &block);
+    }
+    for finding in told {
+        let text = format!("Policy {}: {}", finding.policy, finding.message);
+        page.item(yellow, &text);
+    }
     checks
         .iter()
         .for_each(|check| page.block(yellow, &check_text(check)));
@@ -315,6 +454,24 @@ fn details(page: &mut Page, workspace: &WorkspaceReport) {
         page.text.push('\n');
         page.line(Style::new().bold(), &diff::header(change));
         change.lines.iter().for_each(|line| page.diff_line(line));
+    }
+}
+
+/// What did not pass, in a line each.
+fn unsound(page: &mut Page, report: &ProposalReport) {
+    let mut heading = Some("Checks that did not pass");
+    for check in checks::failed(report) {
+        heading.take().inspect(|text| page.heading(text));
+        let message = check.message.map(|m| format!(": {m}")).unwrap_or_default();
+        let place = check.place.map(|p| format!(" ({})", p.text));
+        let text = format!(
+            "{} · {} {}{message}{}",
+            check.workspace,
+            check.name,
+            check.word,
+            place.unwrap_or_default()
+        );
+        page.item(red(), &text);
     }
 }
 

@@ -5,7 +5,32 @@ use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::*;
-use crate::plan::{Action, Change, Check, Counts, Line, OutputChange, Severity, Sign};
+use crate::plan::{Action, Change, Check as Condition, Counts, Line, OutputChange, Severity, Sign};
+use crate::policy::{Effect, Finding, Override};
+
+mod picture;
+mod schema;
+mod templates;
+
+/// The comment by the built-in templates.
+fn commented(report: &ProposalReport) -> Result<String, ReportError> {
+    comment(report, &Templates::default())
+}
+
+/// The drift issue by the built-in templates.
+fn drifted(report: &DriftReport) -> Result<String, ReportError> {
+    drift_issue(report, &Templates::default())
+}
+
+/// The hold issue by the built-in templates.
+fn held(report: &HoldReport) -> Result<String, ReportError> {
+    hold_issue(report, &Templates::default())
+}
+
+/// The status by the built-in templates.
+fn status_of(report: &ProposalReport) -> StatusText {
+    plan_status(report, &Templates::default()).unwrap()
+}
 
 fn sha(digit: char) -> CommitSha {
     digit.to_string().repeat(40).parse().unwrap()
@@ -62,6 +87,7 @@ fn workspace(name: &str, progress: Progress) -> WorkspaceReport {
         checks: Vec::new(),
         verdict: None,
         took: Duration::from_millis(4_100),
+        since: None,
         on_merge: OnMerge::Apply,
         state_note: None,
         after_merge: None,
@@ -88,6 +114,7 @@ fn report(workspaces: Vec<WorkspaceReport>) -> ProposalReport {
         removed: Vec::new(),
         notes: Vec::new(),
         refusals: Vec::new(),
+        data_types: DataTypes::default(),
         help: Vec::new(),
         standing: Standing::Open,
     }
@@ -216,24 +243,24 @@ fn a_plan_that_only_creates() {
         None,
         vec![line(Sign::Add, 0, "bucket = \"logs\"")],
     )]);
-    assert_snapshot!(comment(&report(vec![planned("logs", create)])).unwrap());
+    assert_snapshot!(commented(&report(vec![planned("logs", create)])).unwrap());
 }
 
 #[test]
 fn a_mixed_plan_shows_what_is_lost_outside_of_any_fold() {
-    assert_snapshot!(comment(&mixed()).unwrap());
+    assert_snapshot!(commented(&mixed()).unwrap());
 }
 
 #[test]
 fn a_failed_plan_is_never_zero_to_change() {
     let failed = workspace("network", Progress::Failed(failure()));
-    let body = comment(&report(vec![failed, planned("dns", plan(Vec::new()))])).unwrap();
+    let body = commented(&report(vec![failed, planned("dns", plan(Vec::new()))])).unwrap();
     assert_snapshot!(body);
     let half = Plan {
         errored: true,
         ..network()
     };
-    let body = comment(&report(vec![planned("network", half)])).unwrap();
+    let body = commented(&report(vec![planned("network", half)])).unwrap();
     assert!(body.contains("### Plan failed in `network`"), "{body}");
     assert!(
         !body.contains("No changes") && !body.contains("to create"),
@@ -245,7 +272,7 @@ fn a_failed_plan_is_never_zero_to_change() {
 fn a_conflict_names_the_files() {
     let mut report = report(Vec::new());
     report.conflict = Some(vec!["network/main.tf".to_owned(), "a`b.tf".to_owned()]);
-    assert_snapshot!(comment(&report).unwrap());
+    assert_snapshot!(commented(&report).unwrap());
 }
 
 #[test]
@@ -254,13 +281,13 @@ fn a_part_without_changes_is_not_said_to_be_all() {
         complete: false,
         ..plan(Vec::new())
     };
-    let body = comment(&report(vec![planned("dns", part)])).unwrap();
+    let body = commented(&report(vec![planned("dns", part)])).unwrap();
     assert!(body.contains("### No changes in the part of the configuration that was planned"));
 }
 
 #[test]
 fn nothing_changes() {
-    assert_snapshot!(comment(&report(vec![planned("dns", plan(Vec::new()))])).unwrap());
+    assert_snapshot!(commented(&report(vec![planned("dns", plan(Vec::new()))])).unwrap());
 }
 
 #[test]
@@ -268,7 +295,7 @@ fn plans_that_are_still_made() {
     let mut fork = report(vec![workspace("network", Progress::NeedsPermission)]);
     fork.notes = vec!["A person who may write here can ask with `mainstay plan`".to_owned()];
     assert!(
-        comment(&fork)
+        commented(&fork)
             .unwrap()
             .contains("### From a fork: planned when")
     );
@@ -279,7 +306,7 @@ fn plans_that_are_still_made() {
     ]);
     waiting.workspaces[1].took = Duration::ZERO;
     waiting.workspaces[2].took = Duration::ZERO;
-    assert_snapshot!(comment(&waiting).unwrap());
+    assert_snapshot!(commented(&waiting).unwrap());
 }
 
 #[test]
@@ -297,7 +324,7 @@ fn all_is_applied() {
             AfterMerge::NothingToApply,
         ],
     );
-    assert_snapshot!(comment(&report).unwrap());
+    assert_snapshot!(commented(&report).unwrap());
 }
 
 #[test]
@@ -311,7 +338,7 @@ fn a_hold_says_why_and_what_lets_it_go() {
         mixed(),
         vec![held, AfterMerge::Waiting, AfterMerge::NothingToApply],
     );
-    assert_snapshot!(comment(&report).unwrap());
+    assert_snapshot!(commented(&report).unwrap());
 }
 
 #[test]
@@ -324,7 +351,7 @@ fn an_apply_that_failed_half_way_says_how_far_it_came() {
             AfterMerge::NothingToApply,
         ],
     );
-    assert_snapshot!(comment(&report).unwrap());
+    assert_snapshot!(commented(&report).unwrap());
 }
 
 #[test]
@@ -336,14 +363,14 @@ fn a_folder_that_is_gone_destroys_nothing_and_a_refusal_says_why() {
         by: "someone".to_owned(),
         reason: "only people who may write to the repository may ask for that".to_owned(),
     }];
-    assert_snapshot!(comment(&report).unwrap());
+    assert_snapshot!(commented(&report).unwrap());
 }
 
 #[test]
 fn a_proposal_for_another_branch_says_that_it_is_no_longer_ours() {
     let mut report = mixed();
     report.standing = Standing::Elsewhere;
-    let body = comment(&report).unwrap();
+    let body = commented(&report).unwrap();
     assert!(body.contains("### No longer for `main`"), "{body}");
     assert!(!body.contains("On merge"), "{body}");
 }
@@ -365,6 +392,10 @@ fn hostile(text: &str) -> ProposalReport {
             vec![line(Sign::Add, 1, &text)],
         ),
     ]);
+    plan.resources_in_state = 9;
+    for change in &mut plan.changes {
+        change.kind = "aws_db_instance".to_owned();
+    }
     plan.changes[0].previous_address = Some(text.clone());
     plan.changes[1].import_id = Some(text.clone());
     plan.outputs = vec![OutputChange {
@@ -372,7 +403,7 @@ fn hostile(text: &str) -> ProposalReport {
         action: Action::Update,
         lines: vec![line(Sign::Change, 0, &text)],
     }];
-    plan.checks = vec![Check {
+    plan.checks = vec![Condition {
         address: text.clone(),
         status: "fail".to_owned(),
         messages: vec![text.clone()],
@@ -403,6 +434,61 @@ fn hostile(text: &str) -> ProposalReport {
         reason: text.clone(),
         command: text.clone(),
         plan: None,
+    });
+    let finding = |effect: Effect| Finding {
+        policy: text.clone(),
+        title: text.clone(),
+        effect,
+        message: text.clone(),
+        address: Some(text.clone()),
+        remedy: Some(text.clone()),
+        owners: vec![text.clone()],
+        overridden: None,
+    };
+    let mut overridden = finding(Effect::Deny);
+    overridden.overridden = Some(Override {
+        by: text.clone(),
+        reason: text.clone(),
+    });
+    one.verdict = Some(Verdict {
+        evaluated: vec![text.clone()],
+        findings: vec![
+            finding(Effect::Deny),
+            finding(Effect::Hold),
+            finding(Effect::Require { approvals: 2 }),
+            overridden,
+            finding(Effect::Warn),
+        ],
+    });
+    one.checks = [
+        CheckOutcome::Failed,
+        CheckOutcome::Warned,
+        CheckOutcome::Skipped {
+            reason: text.clone(),
+        },
+    ]
+    .into_iter()
+    .map(|outcome| Check {
+        name: text.clone(),
+        outcome,
+        diagnostics: vec![one.warnings[0].clone()],
+        tail: text.clone(),
+        took: Duration::from_secs(1),
+    })
+    .collect();
+    let turn = |before, now| Turn {
+        address: text.clone(),
+        before,
+        now,
+    };
+    one.since = Some(Since {
+        commit: sha('a'),
+        sameness: Sameness::Differs,
+        turns: vec![
+            turn(None, Some(Action::Create)),
+            turn(Some(Action::Create), None),
+            turn(Some(Action::Update), Some(Action::Destroy)),
+        ],
     });
     let three = workspace("dns", Progress::Failed(failure.clone()));
     let mut four = workspace("logs", Progress::Waiting);
@@ -437,7 +523,7 @@ const NASTY: &str = "`x`\n```\n</details><!-- mainstay:x -->\n# Plan: 0 to add\n
 
 #[test]
 fn hostile_text_stays_text() {
-    assert_snapshot!(comment(&hostile(NASTY)).unwrap());
+    assert_snapshot!(commented(&hostile(NASTY)).unwrap());
 }
 
 /// The structure of a comment and the text that stands outside of code; the contents of
@@ -470,7 +556,7 @@ fn structure(body: &str) -> Vec<String> {
 const BENIGN: &str = "@x";
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn whatever_plan_data_says_the_comment_has_the_same_structure(
@@ -486,14 +572,14 @@ proptest! {
         // Links are left out: whether a file name may be linked depends on its text.
         benign.web_url = None;
         nasty.web_url = None;
-        prop_assert_eq!(structure(&comment(&nasty).unwrap()), structure(&comment(&benign).unwrap()));
+        prop_assert_eq!(structure(&commented(&nasty).unwrap()), structure(&commented(&benign).unwrap()));
     }
 
     #[test]
     fn nothing_of_plan_data_stands_outside_of_code(
         text in "(?s)[@#`<>!|~*_\\\\\\[\\]()$&:/\n a-]{1,30}",
     ) {
-        let body = comment(&hostile(&text)).unwrap();
+        let body = commented(&hostile(&text)).unwrap();
         for event in structure(&body) {
             // The one link that there may be leads to a file of the repository.
             let is_link = event.contains("Link {");
@@ -526,9 +612,190 @@ proptest! {
             });
             report.workspaces.push(planned(&format!("w{i}"), plan(changes.collect())));
         }
-        let body = comment(&report).unwrap();
+        let body = commented(&report).unwrap();
         prop_assert!(body.encode_utf16().count() <= BODY_LIMIT);
     }
+}
+
+#[test]
+fn a_line_of_a_megabyte_is_cut_wherever_it_stands() {
+    let long = "x`@".repeat(350_000);
+    let mut failed = failure();
+    failed.tail = long.clone();
+    failed.summary = long.clone();
+    let mut report = mixed();
+    report.workspaces[0].environment = Some(long.clone());
+    report.workspaces[2].progress = Progress::Failed(failed);
+    report.notes = vec![long];
+    let body = commented(&report).unwrap();
+    assert!(body.encode_utf16().count() <= BODY_LIMIT);
+    assert!(status_of(&report).description.chars().count() <= 140);
+    assert!(terminal(&report, Colour::No, 80).len() > 1_000);
+}
+
+#[test]
+fn no_mention_stands_outside_of_code_in_comments_issues_and_statuses() {
+    let report = hostile("@acme/everyone");
+    let mut bodies = vec![commented(&report).unwrap()];
+    let outcomes = report
+        .workspaces
+        .iter()
+        .filter_map(|w| w.after_merge.clone());
+    for outcome in outcomes {
+        bodies.push(held(&hold(outcome)).unwrap());
+    }
+    let mut drifting = drift(report.workspaces[0].plan().unwrap().changes.clone());
+    drifting.environment = Some("@acme/everyone".to_owned());
+    bodies.push(drifted(&drifting).unwrap());
+    for body in bodies {
+        assert!(body.contains("@acme/everyone"), "the text is shown: {body}");
+        let outside: Vec<String> = structure(&body);
+        assert!(outside.iter().all(|e| !e.contains('@')), "{outside:?}");
+    }
+    assert!(!status_of(&report).description.contains('@'));
+}
+
+#[test]
+fn what_denies_or_holds_stands_outside_of_any_fold_with_the_way_on() {
+    let mut report = mixed();
+    let finding = |policy: &str, title: &str, effect: Effect| Finding {
+        policy: policy.to_owned(),
+        title: title.to_owned(),
+        effect,
+        message: "aws_db_instance.main would be replaced".to_owned(),
+        address: Some("aws_db_instance.main".to_owned()),
+        remedy: Some("Take a snapshot first".to_owned()),
+        owners: vec!["acme/dba".to_owned()],
+        overridden: None,
+    };
+    let verdict = |findings: Vec<Finding>| {
+        Some(Verdict {
+            evaluated: vec!["data-stays".to_owned()],
+            findings,
+        })
+    };
+    let mut overridden = finding("ingress", "Nothing is open to all", Effect::Deny);
+    overridden.overridden = Some(Override {
+        by: "ana".to_owned(),
+        reason: "an emergency".to_owned(),
+    });
+    report.workspaces[0].verdict = verdict(vec![
+        finding("tags", "Resources are tagged", Effect::Warn),
+        overridden,
+    ]);
+    report.workspaces[1].verdict = verdict(vec![
+        finding("data-stays", "Data is not destroyed", Effect::Deny),
+        finding(
+            "review",
+            "Two people look",
+            Effect::Require { approvals: 2 },
+        ),
+    ]);
+    report.workspaces[2].verdict = verdict(Vec::new());
+    assert_snapshot!(commented(&report).unwrap());
+    assert_eq!(status_of(&report).light, Light::Bad);
+    let folds = commented(&report).unwrap();
+    let (before, _) = folds.split_once("<details>").unwrap();
+    assert!(
+        before.contains("`mainstay override data-stays reason…`"),
+        "{before}"
+    );
+    // A branch of a plain remote has no comments to answer with.
+    report.proposal = Some("branch x".parse().unwrap());
+    let plain = commented(&report).unwrap();
+    assert!(!plain.contains("override data-stays reason"), "{plain}");
+    assert!(!plain.contains("mainstay plan"), "{plain}");
+}
+
+#[test]
+fn a_check_that_failed_stands_outside_of_any_fold_with_the_way_to_its_place() {
+    let mut report = mixed();
+    let check = |name: &str, outcome: CheckOutcome| Check {
+        name: name.to_owned(),
+        diagnostics: match outcome {
+            CheckOutcome::Passed | CheckOutcome::Skipped { .. } => Vec::new(),
+            _ => vec![failure().diagnostics[0].clone()],
+        },
+        outcome,
+        tail: String::new(),
+        took: Duration::from_millis(300),
+    };
+    report.workspaces[2].checks = vec![
+        check("fmt", CheckOutcome::Passed),
+        check("validate", CheckOutcome::Failed),
+        check("tflint", CheckOutcome::Warned),
+        check(
+            "test",
+            CheckOutcome::Skipped {
+                reason: "the module has no tests".to_owned(),
+            },
+        ),
+    ];
+    assert_snapshot!(commented(&report).unwrap());
+    assert_eq!(status_of(&report).light, Light::Bad);
+}
+
+#[test]
+fn rare_counts_have_a_column_where_some_row_has_them() {
+    let mut rare = network();
+    (rare.counts.import, rare.counts.moved, rare.counts.forget) = (1, 2, 3);
+    let body = commented(&report(vec![
+        planned("network", rare),
+        planned("dns", plan(Vec::new())),
+    ]));
+    let body = body.unwrap();
+    assert!(
+        body.contains("| workspace | environment | create | change | replace | destroy | import | move | forget | |"),
+        "{body}"
+    );
+    assert!(
+        body.contains("| `network` | `production` | 1 | 1 |  | 1 | 1 | 2 | 3 | 4.1 s |"),
+        "{body}"
+    );
+}
+
+#[test]
+fn how_far_it_reaches_is_said_with_what_holds_data() {
+    let mut data = database();
+    data.resources_in_state = 7;
+    let mut network = network();
+    network.resources_in_state = 113;
+    let mut both = report(vec![planned("network", network), planned("database", data)]);
+    both.workspaces[1].environment = Some("staging".to_owned());
+    let body = commented(&both).unwrap();
+    let said = "Reaches 3 of 120 resources in the state, in `production`, `staging`. Of these hold data: `aws_db_instance.main`.";
+    assert!(body.contains(said), "{body}");
+    assert!(
+        body.contains("`engine_version` forces it · **holds data**"),
+        "{body}"
+    );
+    both.data_types = DataTypes::new(&["!*"]).unwrap();
+    let body = commented(&both).unwrap();
+    assert!(
+        body.contains("; none of them is known to hold data."),
+        "{body}"
+    );
+    assert!(!body.contains("**holds data**"), "{body}");
+}
+
+#[test]
+fn what_changed_since_the_last_push_is_told() {
+    let mut earlier = network();
+    earlier.fingerprint = "earlier".to_owned();
+    earlier.changes.remove(0);
+    earlier.changes[0].action = Action::Update;
+    earlier.changes[0].digest = "earlier".to_owned();
+    let mut report = report(vec![planned("network", network())]);
+    report.workspaces[0].since = Some(Since::between(sha('a'), &earlier, &network()));
+    let body = commented(&report).unwrap();
+    let said = "Since `aaaaaaa`: `aws_route.old` is now destroyed, `aws_route.new` joined.";
+    assert!(body.contains(said), "{body}");
+    report.workspaces[0].since = Some(Since::between(sha('a'), &network(), &network()));
+    let body = commented(&report).unwrap();
+    assert!(
+        body.contains("Since `aaaaaaa`: the same plan as before."),
+        "{body}"
+    );
 }
 
 #[test]
@@ -552,7 +819,7 @@ fn ten_thousand_resources_fit_and_the_riskiest_stay() {
         reason,
         lines,
     ));
-    let body = comment(&report(vec![planned("big", plan(changes))])).unwrap();
+    let body = commented(&report(vec![planned("big", plan(changes))])).unwrap();
     assert!(body.encode_utf16().count() <= BODY_LIMIT);
     assert!(body.len() > BODY_LIMIT / 2, "the room is used");
     assert!(body.contains("`terraform_data.precious` destroyed: no longer"));
@@ -573,7 +840,7 @@ fn a_thousand_workspaces_fit_and_the_failed_one_stays() {
         .map(|n| planned(&format!("stacks/team-{n}"), network()))
         .collect();
     all.push(workspace("broken", Progress::Failed(failure())));
-    let body = comment(&report(all)).unwrap();
+    let body = commented(&report(all)).unwrap();
     assert!(body.encode_utf16().count() <= BODY_LIMIT);
     assert!(body.contains("| `broken` |"), "{}", &body[..2_000]);
     assert!(body.contains("more, less pressing"));
@@ -590,7 +857,7 @@ fn a_marker_that_would_not_hide_is_refused() {
         let mut report = report(Vec::new());
         report.marker = marker.to_owned();
         assert!(
-            matches!(comment(&report), Err(ReportError::Marker { .. })),
+            matches!(commented(&report), Err(ReportError::Marker { .. })),
             "{marker}"
         );
     }
@@ -615,7 +882,7 @@ fn a_drift_issue_shows_what_the_world_changed() {
     let lines = vec![line(Sign::Change, 0, "size = 1 -> 2")];
     let gone = vec![line(Sign::Remove, 0, "id = \"i-1\" -> null")];
     assert_snapshot!(
-        drift_issue(&drift(vec![
+        drifted(&drift(vec![
             change("aws_instance.a", Action::Update, None, lines),
             change("aws_instance.b", Action::Destroy, None, gone),
         ]))
@@ -625,14 +892,14 @@ fn a_drift_issue_shows_what_the_world_changed() {
 
 #[test]
 fn a_drift_issue_says_when_the_drift_is_gone() {
-    assert_snapshot!(drift_issue(&drift(Vec::new())).unwrap());
+    assert_snapshot!(drifted(&drift(Vec::new())).unwrap());
 }
 
 #[test]
 fn a_drift_issue_always_fits() {
     let lines = vec![line(Sign::Change, 0, &"x".repeat(1_000))];
     let many = vec![change("aws_instance.a", Action::Update, None, lines); 500];
-    let body = drift_issue(&drift(many)).unwrap();
+    let body = drifted(&drift(many)).unwrap();
     assert!(body.encode_utf16().count() <= BODY_LIMIT);
     assert!(body.contains("left out here"));
 }
@@ -646,13 +913,14 @@ fn hold(outcome: AfterMerge) -> HoldReport {
         branch: "main".parse().unwrap(),
         outcome,
         warnings: Vec::new(),
+        data_types: DataTypes::default(),
     }
 }
 
 #[test]
 fn a_hold_issue_shows_what_waits() {
     assert_snapshot!(
-        hold_issue(&hold(AfterMerge::Held {
+        held(&hold(AfterMerge::Held {
             reason: "nobody reviewed it, and it destroys".to_owned(),
             command: "mainstay apply network".to_owned(),
             plan: Some(Box::new(network())),
@@ -663,7 +931,7 @@ fn a_hold_issue_shows_what_waits() {
 
 #[test]
 fn a_hold_issue_shows_what_failed() {
-    assert_snapshot!(hold_issue(&hold(failed_apply())).unwrap());
+    assert_snapshot!(held(&hold(failed_apply())).unwrap());
 }
 
 #[test]
@@ -699,7 +967,7 @@ fn json_for_programs() {
 
 #[test]
 fn a_plan_status_is_good_only_when_every_plan_is_made() {
-    let status = plan_status(&mixed());
+    let status = status_of(&mixed());
     assert_eq!(status.light, Light::Good);
     assert_eq!(
         status.description,
@@ -707,21 +975,21 @@ fn a_plan_status_is_good_only_when_every_plan_is_made() {
     );
     let mut waiting = mixed();
     waiting.workspaces[0].progress = Progress::Waiting;
-    assert_eq!(plan_status(&waiting).light, Light::Pending);
+    assert_eq!(status_of(&waiting).light, Light::Pending);
     let mut failed = mixed();
     failed.workspaces[0].progress = Progress::Failed(failure());
-    assert_eq!(plan_status(&failed).light, Light::Bad);
+    assert_eq!(status_of(&failed).light, Light::Bad);
     let half = Plan {
         errored: true,
         ..network()
     };
     assert_eq!(
-        plan_status(&report(vec![planned("network", half)])).light,
+        status_of(&report(vec![planned("network", half)])).light,
         Light::Bad
     );
     let mut conflict = report(Vec::new());
     conflict.conflict = Some(Vec::new());
-    assert_eq!(plan_status(&conflict).light, Light::Bad);
+    assert_eq!(status_of(&conflict).light, Light::Bad);
 }
 
 #[test]
@@ -729,5 +997,5 @@ fn a_status_fits_githubs_limit() {
     let mut report = report(Vec::new());
     report.base_branch = "b".repeat(250).parse().unwrap();
     report.standing = Standing::Elsewhere;
-    assert_eq!(plan_status(&report).description.chars().count(), 140);
+    assert_eq!(status_of(&report).description.chars().count(), 140);
 }

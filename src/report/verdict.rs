@@ -1,8 +1,11 @@
 //! The verdict: how things stand, in one line. It never says more than is known.
 
 use super::words::{Tense, counted, plural};
-use super::{AfterMerge, OnMerge, Progress, ProposalReport, Standing, WorkspaceReport};
+use super::{
+    AfterMerge, CheckOutcome, OnMerge, Progress, ProposalReport, Standing, WorkspaceReport,
+};
 use crate::plan::{Action, Counts};
+use crate::policy::{Effect, Judgement};
 
 /// The heading of a report; names between backticks.
 pub(super) fn verdict(report: &ProposalReport) -> String {
@@ -32,6 +35,46 @@ pub(super) fn verdict(report: &ProposalReport) -> String {
 }
 
 fn before_merge(report: &ProposalReport) -> String {
+    let mut text = how_planned(report);
+    for (count, words) in objections(report) {
+        if count > 0 {
+            text.push_str(&format!(" · {words}"));
+        }
+    }
+    text
+}
+
+/// What speaks against the plans, though they were made.
+fn objections(report: &ProposalReport) -> [(usize, String); 3] {
+    let policies = |wanted: fn(&Effect) -> bool| {
+        let findings = report.workspaces.iter().filter_map(|w| w.verdict.as_ref());
+        let standing = findings.flat_map(|verdict| verdict.standing());
+        let names: std::collections::BTreeSet<&str> = standing
+            .filter(|finding| wanted(&finding.effect))
+            .map(|finding| finding.policy.as_str())
+            .collect();
+        names.len()
+    };
+    let checks = report.workspaces.iter().flat_map(|w| &w.checks);
+    let failed = checks.filter(|c| c.outcome == CheckOutcome::Failed).count();
+    let denied = policies(|effect| *effect == Effect::Deny);
+    let held = policies(|effect| matches!(effect, Effect::Hold | Effect::Require { .. }));
+    [
+        (denied, format!("denied by {}", policies_named(denied))),
+        (held, format!("held by {}", policies_named(held))),
+        (failed, format!("{} failed", plural(failed, "check"))),
+    ]
+}
+
+fn policies_named(count: usize) -> String {
+    if count == 1 {
+        "1 policy".to_owned()
+    } else {
+        format!("{count} policies")
+    }
+}
+
+fn how_planned(report: &ProposalReport) -> String {
     let all = report.workspaces.len();
     let count =
         |test: fn(&WorkspaceReport) -> bool| report.workspaces.iter().filter(|w| test(w)).count();
@@ -197,50 +240,63 @@ fn with(mut text: String, losses: [(usize, &'static str); 2]) -> String {
     text
 }
 
+/// What becomes of a workspace when its proposal is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Applied,
+    Held,
+    Denied,
+    LeftAlone,
+    NotKnown,
+}
+
+fn fate(workspace: &WorkspaceReport) -> Fate {
+    let judgement = workspace.verdict.as_ref().map(|v| v.judgement());
+    match (workspace.on_merge, judgement) {
+        (OnMerge::Undeclared, _) => Fate::NotKnown,
+        (OnMerge::Never, _) => Fate::LeftAlone,
+        (_, Some(Judgement::Deny)) => Fate::Denied,
+        (OnMerge::HoldApproval, _) | (_, Some(Judgement::Hold)) => Fate::Held,
+        (OnMerge::Apply, _) => Fate::Applied,
+    }
+}
+
 /// What a merge will do, in a sentence; `None` where there is nothing to say.
 pub(super) fn on_merge(report: &ProposalReport, limit: usize) -> Option<String> {
     if report.standing != Standing::Open || report.conflict.is_some() {
         return None;
     }
-    let changing = |mode: OnMerge| -> Vec<String> {
-        report
+    let changing = |wanted: Fate| -> Vec<String> {
+        let changing = report
             .workspaces
             .iter()
-            .filter(|w| w.on_merge == mode && w.plan().is_some_and(|plan| plan.has_changes()))
-            .map(|w| format!("`{}`", w.name))
-            .collect()
+            .filter(|w| fate(w) == wanted && w.plan().is_some_and(|plan| plan.has_changes()));
+        changing.map(|w| format!("`{}`", w.name)).collect()
     };
     let be = |names: &[String]| if names.len() == 1 { "is" } else { "are" };
+    let list = |names: &[String]| super::words::listed(names, limit);
     let mut parts = Vec::new();
-    let (apply, hold, never) = (
-        changing(OnMerge::Apply),
-        changing(OnMerge::HoldApproval),
-        changing(OnMerge::Never),
-    );
-    if !apply.is_empty() {
-        parts.push(format!(
-            "{} {} applied",
-            super::words::listed(&apply, limit),
-            be(&apply)
-        ));
+    let applied = changing(Fate::Applied);
+    if !applied.is_empty() {
+        parts.push(format!("{} {} applied", list(&applied), be(&applied)));
     }
-    if !hold.is_empty() {
-        let verb = if hold.len() == 1 { "waits" } else { "wait" };
-        let command = match hold.as_slice() {
+    let held = changing(Fate::Held);
+    if !held.is_empty() {
+        let verb = if held.len() == 1 { "waits" } else { "wait" };
+        let command = match held.as_slice() {
             [only] => format!("`mainstay apply {}`", only.trim_matches('`')),
             _ => "`mainstay apply`".to_owned(),
         };
-        parts.push(format!(
-            "{} {verb} for {command}",
-            super::words::listed(&hold, limit)
-        ));
+        parts.push(format!("{} {verb} for {command}", list(&held)));
     }
+    let denied = changing(Fate::Denied);
+    if !denied.is_empty() {
+        let verb = be(&denied);
+        parts.push(format!("{} {verb} denied and not applied", list(&denied)));
+    }
+    let never = changing(Fate::LeftAlone);
     if !never.is_empty() {
-        parts.push(format!(
-            "{} {} left alone",
-            super::words::listed(&never, limit),
-            be(&never)
-        ));
+        parts.push(format!("{} {} left alone", list(&never), be(&never)));
     }
     (!parts.is_empty()).then(|| format!("{}.", parts.join("; ")))
 }

@@ -2,22 +2,30 @@
 
 use serde::Serialize;
 
-use super::fit::{Budget, Picked, urgency};
+use super::blast::{Blast, blast, holds_data};
+use super::checks::{self, CheckView, WarningView};
+use super::fit::{Budget, Picked};
 use super::fold::{Fold, folds};
-use super::markdown::file_url;
 use super::outcome::{Outcome, outcomes};
+use super::policies::{self, FindingView};
+use super::since::{SinceView, since};
+use super::table::{Columns, Row, rows};
 use super::verdict::{on_merge, verdict};
-use super::words::{Tense, counted, cut_off, listed, place, plural, took};
+use super::words::{Place, cut_off, listed, place_of, plural};
 use super::{AfterMerge, Progress, ProposalReport, Standing, WorkspaceReport, diff};
-use crate::plan::{Action, Counts, Plan};
+use crate::id::{CommitSha, ProposalKey};
+use crate::plan::Action;
+use crate::run::Failure;
 
 /// So many workspaces are named in a sentence.
 const NAMES: usize = 8;
 
+/// So many addresses are named of those that hold data.
+const DATA_NAMED: usize = 5;
+
 /// The variables of `comment.tera`; its head says what each is.
 #[derive(Serialize)]
 pub(super) struct View {
-    marker: String,
     heading: String,
     conflicts: Vec<String>,
     conflicts_more: usize,
@@ -25,12 +33,21 @@ pub(super) struct View {
     failures_more: usize,
     losses: Vec<Loss>,
     losses_more: usize,
+    findings: Vec<FindingView>,
+    findings_more: usize,
+    columns: Columns,
     rows: Vec<Row>,
     rows_more: usize,
+    blast: Option<Blast>,
+    since: Vec<SinceView>,
     outputs: String,
     outputs_more: usize,
     folds: Vec<Fold>,
     folds_more: usize,
+    checks: Vec<CheckView>,
+    checks_more: usize,
+    warnings: Vec<WarningView>,
+    warnings_more: usize,
     outcomes: Vec<Outcome>,
     outcomes_more: usize,
     on_merge: Option<String>,
@@ -61,29 +78,13 @@ struct FailureView {
 }
 
 #[derive(Serialize)]
-struct Place {
-    text: String,
-    url: Option<String>,
-}
-
-#[derive(Serialize)]
 struct Loss {
     workspace: String,
     address: String,
     replaced: bool,
     to_come: bool,
     reason: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    workspace: String,
-    environment: Option<String>,
-    create: usize,
-    change: usize,
-    replace: usize,
-    destroy: usize,
-    note: String,
+    holds_data: bool,
 }
 
 #[derive(Serialize)]
@@ -93,18 +94,26 @@ struct RefusalView {
     reason: String,
 }
 
-/// Decides what the comment shows within `budget`, with the changes in `picked`.
-pub(super) fn view(report: &ProposalReport, budget: &Budget, picked: &Picked) -> View {
+/// Decides what the comment shows within `budget`, with the changes in `picked`; `more_notes`
+/// stand among those of the report.
+pub(super) fn view(
+    report: &ProposalReport,
+    budget: &Budget,
+    picked: &Picked,
+    more_notes: &[String],
+) -> View {
     let (failures, failures_more) = cut_off(failures(report), budget.list);
     let (losses, losses_more) = cut_off(losses(report), budget.losses);
+    let (findings, findings_more) = cut_off(policies::grave(report), budget.list);
     let (rows, rows_more) = rows(report, budget.rows);
     let (outputs, outputs_more) = outputs(report, budget.output_lines);
     let (folds, folds_more) = folds(report, budget, picked);
+    let (checks, checks_more) = cut_off(checks::failed(report), budget.list);
+    let (warnings, warnings_more) = cut_off(checks::warnings(report), budget.list.min(WARNINGS));
     let (outcomes, outcomes_more) = cut_off(outcomes(report, budget.list), budget.rows);
     let conflicts = report.conflict.clone().unwrap_or_default();
     let (conflicts, conflicts_more) = cut_off(conflicts, budget.list);
     View {
-        marker: report.marker.clone(),
         heading: verdict(report),
         conflicts,
         conflicts_more,
@@ -112,17 +121,26 @@ pub(super) fn view(report: &ProposalReport, budget: &Budget, picked: &Picked) ->
         failures_more,
         losses,
         losses_more,
+        findings,
+        findings_more,
+        columns: Columns::of(&rows),
         rows,
         rows_more,
+        blast: blast(report, budget.list.min(DATA_NAMED)),
+        since: since(report, budget.list.min(SINCE)),
         outputs,
         outputs_more,
         folds,
         folds_more,
+        checks,
+        checks_more,
+        warnings,
+        warnings_more,
         outcomes,
         outcomes_more,
         on_merge: on_merge(report, NAMES),
         removed: removed(report, NAMES),
-        notes: notes(report, budget.list),
+        notes: notes(report, more_notes, budget.list),
         refusals: refusals(report, budget.list),
         help: report
             .help
@@ -140,28 +158,30 @@ pub(super) fn view(report: &ProposalReport, budget: &Budget, picked: &Picked) ->
     }
 }
 
+/// So many warnings are told outside of the folds, where all of them are.
+const WARNINGS: usize = 5;
+
+/// So many resources are named of those that changed since the last push.
+const SINCE: usize = 10;
+
 fn failures(report: &ProposalReport) -> Vec<FailureView> {
+    let applied = match &report.standing {
+        Standing::Merged { commit } => commit,
+        Standing::Open | Standing::Closed | Standing::Elsewhere => &report.head,
+    };
     let mut views = Vec::new();
     for workspace in &report.workspaces {
+        let in_plan = match &workspace.progress {
+            Progress::Failed(failure) => Some(failure),
+            _ => None,
+        };
         for failure in workspace.failures() {
-            let first = failure.diagnostics.first();
-            views.push(FailureView {
-                workspace: workspace.name.to_string(),
-                step: failure.step.clone(),
-                summary: failure.summary.clone(),
-                place: first.and_then(|diagnostic| {
-                    let file = in_repository(&workspace.path, diagnostic.file.as_ref()?);
-                    let head = report.head.as_str();
-                    Some(Place {
-                        text: place(diagnostic)?,
-                        url: report
-                            .web_url
-                            .as_ref()
-                            .and_then(|url| file_url(url, head, &file, diagnostic.line)),
-                    })
-                }),
-                advice: failure.advice.clone(),
-            });
+            let commit = if in_plan == Some(failure) {
+                &report.head
+            } else {
+                applied
+            };
+            views.push(failure_view(report, workspace, failure, commit));
         }
         if let Progress::Planned(plan) = &workspace.progress
             && plan.errored
@@ -179,16 +199,24 @@ fn failures(report: &ProposalReport) -> Vec<FailureView> {
     views
 }
 
-/// A file that Terraform names is relative to the folder that it ran in.
-fn in_repository(path: &str, file: &str) -> String {
-    match path.trim_matches('/') {
-        "" => file.to_owned(),
-        path => format!("{path}/{file}"),
+fn failure_view(
+    report: &ProposalReport,
+    workspace: &WorkspaceReport,
+    failure: &Failure,
+    commit: &CommitSha,
+) -> FailureView {
+    let first = failure.diagnostics.first();
+    FailureView {
+        workspace: workspace.name.to_string(),
+        step: failure.step.clone(),
+        summary: failure.summary.clone(),
+        place: first.and_then(|diagnostic| place_of(report, &workspace.path, commit, diagnostic)),
+        advice: failure.advice.clone(),
     }
 }
 
 fn losses(report: &ProposalReport) -> Vec<Loss> {
-    let mut losses: Vec<(u8, Loss)> = report
+    let mut losses: Vec<((bool, u8), Loss)> = report
         .workspaces
         .iter()
         .filter_map(|workspace| Some((workspace, workspace.plan()?)))
@@ -200,108 +228,15 @@ fn losses(report: &ProposalReport) -> Vec<Loss> {
                     replaced: change.action == Action::Replace,
                     to_come: workspace.is_to_come(),
                     reason: change.reason.clone(),
+                    holds_data: holds_data(&report.data_types, change),
                 };
-                (diff::rank(change.action), loss)
+                ((!loss.holds_data, diff::rank(change.action)), loss)
             })
         })
         .collect();
-    // What is only destroyed comes first, should the list be cut.
-    losses.sort_by_key(|(rank, _)| *rank);
+    // What loses data comes first, then what is only destroyed, should the list be cut.
+    losses.sort_by_key(|(weight, _)| *weight);
     losses.into_iter().map(|(_, loss)| loss).collect()
-}
-
-fn rows(report: &ProposalReport, limit: usize) -> (Vec<Row>, usize) {
-    let mut order: Vec<usize> = (0..report.workspaces.len()).collect();
-    let more = order.len().saturating_sub(limit);
-    if more > 0 {
-        order.sort_by_key(|&i| urgency(&report.workspaces[i]));
-        order.truncate(limit);
-        order.sort_unstable();
-    }
-    (
-        order
-            .into_iter()
-            .map(|i| row(&report.workspaces[i]))
-            .collect(),
-        more,
-    )
-}
-
-fn row(workspace: &WorkspaceReport) -> Row {
-    let counts = workspace.plan().map(|plan| plan.counts).unwrap_or_default();
-    Row {
-        workspace: workspace.name.to_string(),
-        environment: workspace.environment.clone(),
-        create: counts.create,
-        change: counts.update,
-        replace: counts.replace,
-        destroy: counts.destroy,
-        note: note(workspace),
-    }
-}
-
-/// The last column of a row: what the counts do not say.
-pub(super) fn note(workspace: &WorkspaceReport) -> String {
-    let mut parts = Vec::new();
-    match &workspace.after_merge {
-        Some(AfterMerge::Waiting) => parts.push("waits to be applied".to_owned()),
-        Some(AfterMerge::Running) => parts.push("is being applied".to_owned()),
-        Some(AfterMerge::Applied { .. }) => parts.push("applied".to_owned()),
-        Some(AfterMerge::NothingToApply) => parts.push("nothing to apply".to_owned()),
-        Some(AfterMerge::Held { .. }) => parts.push("held".to_owned()),
-        Some(AfterMerge::Failed { .. }) => parts.push("apply failed".to_owned()),
-        Some(AfterMerge::Superseded { .. }) => parts.push("superseded".to_owned()),
-        Some(AfterMerge::Cancelled { .. }) => parts.push("cancelled".to_owned()),
-        Some(AfterMerge::Interrupted { .. }) => parts.push("interrupted".to_owned()),
-        None => match &workspace.progress {
-            Progress::Waiting => parts.push("waiting".to_owned()),
-            Progress::Running(step) => parts.push(format!("running: {step}")),
-            Progress::Planned(plan) if plan.errored => parts.push("plan failed".to_owned()),
-            Progress::Planned(plan) => parts.extend(plan_notes(plan)),
-            Progress::Failed(failure) => parts.push(format!("{} failed", failure.step)),
-            Progress::Cancelled => parts.push("cancelled".to_owned()),
-            Progress::Superseded => parts.push("superseded".to_owned()),
-            Progress::NeedsPermission => parts.push("waits for permission".to_owned()),
-        },
-    }
-    if !workspace.took.is_zero() {
-        parts.push(took(workspace.took));
-    }
-    parts.join(" · ")
-}
-
-fn plan_notes(plan: &Plan) -> Vec<String> {
-    let Counts {
-        import,
-        moved,
-        forget,
-        ..
-    } = plan.counts;
-    let rare = Counts {
-        import,
-        moved,
-        forget,
-        ..Counts::default()
-    };
-    let mut parts = counted(&rare, Tense::Future);
-    if !plan.has_changes() {
-        parts.push("no changes".to_owned());
-    } else if plan.counts == Counts::default() {
-        parts.push("outputs only".to_owned());
-    }
-    let failing = plan
-        .checks
-        .iter()
-        .filter(|check| check.status != "unknown")
-        .count();
-    if failing > 0 {
-        let verb = if failing == 1 { "fails" } else { "fail" };
-        parts.push(format!("{} {verb}", plural(failing, "check")));
-    }
-    if !plan.complete {
-        parts.push("only a part of the configuration".to_owned());
-    }
-    parts
 }
 
 /// Outputs that change, as lines of a difference under a header for each workspace.
@@ -346,16 +281,16 @@ pub(super) fn removed(report: &ProposalReport, limit: usize) -> Option<String> {
     ))
 }
 
-fn notes(report: &ProposalReport, limit: usize) -> Vec<String> {
+fn notes(report: &ProposalReport, more_notes: &[String], limit: usize) -> Vec<String> {
     let of_workspaces = report.workspaces.iter().filter_map(|workspace| {
         workspace
             .state_note
             .as_ref()
             .map(|note| format!("`{}`: {note}", workspace.name))
     });
-    let all: Vec<String> = report.notes.iter().cloned().chain(of_workspaces).collect();
-    let more = all.len().saturating_sub(limit);
-    let mut kept: Vec<String> = all.into_iter().take(limit).collect();
+    let first = more_notes.iter().chain(&report.notes).cloned();
+    let all: Vec<String> = first.chain(of_workspaces).collect();
+    let (mut kept, more) = cut_off(all, limit);
     if more > 0 {
         kept.push(format!("{} left out", plural(more, "note")));
     }
@@ -374,18 +309,26 @@ fn refusals(report: &ProposalReport, limit: usize) -> Vec<RefusalView> {
         .collect()
 }
 
-/// The command to type next.
+/// The command to type next, where there is one.
 fn again(report: &ProposalReport) -> Option<String> {
-    let held = report.workspaces.iter().any(|w| {
+    let waits = report.workspaces.iter().any(|w| {
         matches!(
             w.after_merge,
             Some(AfterMerge::Held { .. } | AfterMerge::Failed { .. })
         )
     });
+    let pull = match report.proposal {
+        None => return None,
+        Some(ProposalKey::Pull(_)) => true,
+        Some(ProposalKey::Branch(_)) => false,
+    };
     match report.standing {
-        _ if report.proposal.is_none() => None,
-        Standing::Open => Some("Plan again: `mainstay plan`".to_owned()),
-        Standing::Merged { .. } if held => Some("Apply: `mainstay apply`".to_owned()),
-        Standing::Merged { .. } | Standing::Closed | Standing::Elsewhere => None,
+        Standing::Open if pull => Some("Plan again: `mainstay plan`".to_owned()),
+        Standing::Merged { .. } if waits && pull => Some("Apply: `mainstay apply`".to_owned()),
+        // A branch has no comments: there only the command line is asked.
+        Standing::Merged { .. } if waits => {
+            Some("Apply, on the machine that Mainstay runs on: `mainstay apply`".to_owned())
+        }
+        Standing::Open | Standing::Merged { .. } | Standing::Closed | Standing::Elsewhere => None,
     }
 }

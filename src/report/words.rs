@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::ProposalReport;
+use super::markdown::file_url;
+use crate::id::CommitSha;
 use crate::plan::text::legible;
 use crate::plan::{Action, Change, Counts, Diagnostic, Severity};
 
@@ -64,6 +69,19 @@ pub(super) fn happening(change: &Change) -> &'static str {
     }
 }
 
+/// What a resource is once its change is done.
+pub(super) fn outcome_word(action: Action) -> &'static str {
+    match action {
+        Action::Create => "created",
+        Action::Read => "read",
+        Action::Update => "changed",
+        Action::Replace => "replaced",
+        Action::Destroy => "destroyed",
+        Action::Forget => "forgotten",
+        Action::NoOp => "moved or imported",
+    }
+}
+
 /// What the world did to a resource.
 pub(super) fn happened(change: &Change) -> &'static str {
     match change.action {
@@ -111,6 +129,38 @@ pub(super) fn place(diagnostic: &Diagnostic) -> Option<String> {
     })
 }
 
+/// A place in a file, with the way to it.
+#[derive(Serialize)]
+pub(super) struct Place {
+    /// The file as it was named, and the line.
+    pub(super) text: String,
+    /// The line at the commit, where the forge shows files.
+    pub(super) url: Option<String>,
+}
+
+/// Where a diagnostic is that was given in the folder `path`, at `commit`.
+pub(super) fn place_of(
+    report: &ProposalReport,
+    path: &str,
+    commit: &CommitSha,
+    diagnostic: &Diagnostic,
+) -> Option<Place> {
+    let file = in_repository(path, diagnostic.file.as_ref()?);
+    let link = |url: &String| file_url(url, commit.as_str(), &file, diagnostic.line);
+    Some(Place {
+        text: place(diagnostic)?,
+        url: report.web_url.as_ref().and_then(link),
+    })
+}
+
+/// A file that Terraform names is relative to the folder that it ran in.
+fn in_repository(path: &str, file: &str) -> String {
+    match path.trim_matches('/') {
+        "" => file.to_owned(),
+        path => format!("{path}/{file}"),
+    }
+}
+
 /// A diagnostic as a block of text.
 pub(super) fn diagnostic_text(diagnostic: &Diagnostic) -> String {
     let severity = match diagnostic.severity {
@@ -138,6 +188,11 @@ pub(super) fn tail_text(tail: &str) -> String {
     let mut text = "The end of the output:\n".to_owned();
     push_indented(&mut text, tail.trim_end());
     text
+}
+
+/// A block of text with each line set in.
+pub(super) fn indented(block: &str) -> String {
+    block.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn push_indented(text: &mut String, more: &str) {

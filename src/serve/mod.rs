@@ -207,12 +207,17 @@ pub fn open_fleet(
         let tracked = Tracked::new(declaration, forge, &mirrors);
         repositories.insert(tracked.repo().clone(), Arc::new(tracked));
     }
+    let (templates, problems) = crate::fleet::templates(&config);
+    for problem in problems {
+        warn!(template = %problem.file, "A template of your own is not used, and the built-in one stands in its place: {problem}");
+    }
     Ok(Arc::new(Fleet {
         config,
         store,
         repositories,
         key,
         pulse: Pulse::new(now()),
+        templates,
         looks: Looks::default(),
     }))
 }

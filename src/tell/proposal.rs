@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::TellError;
 use crate::decide::{self, Consideration, ModuleChange, RunFacts, Touched, Trust};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::id::{BranchName, ProposalKey, WorkspaceName};
+use crate::id::{BranchName, CommitSha, ProposalKey, RunId, WorkspaceName};
+use crate::plan::{DataTypes, Plan};
 use crate::report::{
-    self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, WorkspaceReport,
+    self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, Since, WorkspaceReport,
 };
 use crate::run::{Purpose, Reviewed, Run, State, Trigger};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
@@ -57,14 +58,12 @@ pub(super) fn standing(
     if touched.is_empty() {
         return Ok(Some(Standing::Untouched));
     }
-    let runs = newest_runs(fleet, tracked, &row.proposal.key)?;
+    let facts = propose_runs(fleet, tracked, &row.proposal.key)?;
     let trust = proposal_facts(tracked, None, row.clone()).trust;
     let done = row.state == ProposalState::Merged
         || touched.iter().all(|touch| {
-            !matches!(
-                progress(touch, trust, runs.get(&touch.name)),
-                Progress::Waiting | Progress::Running(_)
-            )
+            let newest = facts.iter().rfind(|run| run.workspace == touch.name);
+            !is_under_way(touch, trust, newest)
         });
     Ok(Some(if done {
         Standing::Ready
@@ -86,7 +85,8 @@ pub fn proposal_report(
 ) -> Result<ProposalReport, TellError> {
     let repo = tracked.repo();
     let branch = &tracked.declaration.branch;
-    let runs = newest_runs(fleet, tracked, &row.proposal.key)?;
+    let facts = propose_runs(fleet, tracked, &row.proposal.key)?;
+    let runs = newest_runs(fleet, &facts)?;
     let trust = proposal_facts(tracked, None, row.clone()).trust;
     let recorded = fleet.store.repository(repo)?;
     let mut base = recorded.and_then(|r| r.base);
@@ -118,13 +118,12 @@ pub fn proposal_report(
             Some(commit) => after_merge_of(fleet, tracked, commit, &touch.name)?,
             None => None,
         };
-        workspaces.push(workspace(
-            tracked.settings(&touch.name),
-            touch,
-            trust,
-            runs.get(&touch.name),
-            after,
-        ));
+        let run = runs.get(&touch.name);
+        let mut told = workspace(tracked.settings(&touch.name), touch, trust, run, after);
+        if let (Some(run), Some(plan), None) = (run, told.plan(), &told.after_merge) {
+            told.since = since(fleet, &facts, &row.proposal.head, run, plan)?;
+        }
+        workspaces.push(told);
     }
     let mut refusals = Vec::new();
     let mut help = Vec::new();
@@ -157,7 +156,7 @@ pub fn proposal_report(
     Ok(ProposalReport {
         marker: MARKER.to_owned(),
         repo: repo.clone(),
-        web_url: None,
+        web_url: tracked.forge.web_url(repo),
         proposal: Some(row.proposal.key.clone()),
         head: row.proposal.head.clone(),
         base_branch: branch.clone(),
@@ -168,6 +167,7 @@ pub fn proposal_report(
         removed,
         notes,
         refusals: refusals.split_off(old),
+        data_types: fleet.config.data_types.clone(),
         help,
         standing,
     })
@@ -232,6 +232,7 @@ pub fn run_report(
         removed: Vec::new(),
         notes: Vec::new(),
         refusals: Vec::new(),
+        data_types: DataTypes::default(),
         help: Vec::new(),
         standing: if merge {
             report::Standing::Merged {
@@ -256,12 +257,12 @@ fn commands_of<'c>(
         .filter(move |c| issue.is_some() && c.what.issue == issue && c.state != CommandState::New)
 }
 
-/// For each workspace, the newest run of the proposal that was not superseded.
-fn newest_runs(
+/// The runs that planned a proposal and were not superseded, oldest first, without their plans.
+fn propose_runs(
     fleet: &Fleet,
     tracked: &Tracked,
     key: &ProposalKey,
-) -> Result<BTreeMap<WorkspaceName, Run>, StoreError> {
+) -> Result<Vec<RunFacts>, StoreError> {
     let filter = RunFilter {
         repo: Some(tracked.repo().clone()),
         proposal: Some(key.clone()),
@@ -269,15 +270,81 @@ fn newest_runs(
         limit: 500,
         ..RunFilter::default()
     };
-    let mut ids = BTreeMap::new();
-    for run in fleet.store.run_facts(&filter)? {
-        if run.state != State::Superseded {
-            ids.insert(run.workspace, run.id);
-        }
-    }
+    let mut facts = fleet.store.run_facts(&filter)?;
+    facts.retain(|run| run.state != State::Superseded);
+    Ok(facts)
+}
+
+/// For each workspace, the newest of those runs.
+fn newest_runs(
+    fleet: &Fleet,
+    facts: &[RunFacts],
+) -> Result<BTreeMap<WorkspaceName, Run>, StoreError> {
+    let ids: BTreeMap<&WorkspaceName, _> =
+        facts.iter().map(|run| (&run.workspace, run.id)).collect();
     ids.into_iter()
-        .map(|(name, id)| Ok((name, fleet.store.run(id)?)))
+        .map(|(name, id)| Ok((name.clone(), fleet.store.run(id)?)))
         .collect()
+}
+
+/// How the plan of a run differs from the one that was made for an earlier head.
+fn since(
+    fleet: &Fleet,
+    facts: &[RunFacts],
+    head: &CommitSha,
+    run: &Run,
+    plan: &Plan,
+) -> Result<Option<Since>, StoreError> {
+    Ok(match baseline(facts, head, run) {
+        Baseline::None => None,
+        Baseline::Itself(commit) => Some(Since::unchanged(commit)),
+        Baseline::Earlier(id, commit) => {
+            let earlier = fleet.store.run(id)?.result.plan;
+            earlier.map(|earlier| Since::between(commit, &earlier, plan))
+        }
+    })
+}
+
+/// What the plan of a run is compared with, and as the plan of which head it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Baseline {
+    /// There was no earlier head, or no plan for it.
+    None,
+    /// The push concerned other workspaces: the plan is the one of the head before.
+    Itself(CommitSha),
+    /// The plan of this run.
+    Earlier(RunId, CommitSha),
+}
+
+fn baseline(facts: &[RunFacts], head: &CommitSha, run: &Run) -> Baseline {
+    let Some(last) = facts.iter().rfind(|earlier| &earlier.commit != head) else {
+        return Baseline::None;
+    };
+    if &run.what.commit != head {
+        return Baseline::Itself(last.commit.clone());
+    }
+    let mut of_workspace = facts
+        .iter()
+        .rev()
+        .filter(|earlier| earlier.workspace == run.what.workspace && &earlier.commit != head);
+    match of_workspace.next() {
+        // Where the last push did not concern it, its plan was as good for that head.
+        Some(newest) if newest.state == State::Planned => {
+            Baseline::Earlier(newest.id, last.commit.clone())
+        }
+        _ => match of_workspace.find(|earlier| earlier.state == State::Planned) {
+            Some(earlier) => Baseline::Earlier(earlier.id, earlier.commit.clone()),
+            None => Baseline::None,
+        },
+    }
+}
+
+/// Whether a workspace still waits for its plan, of its newest run.
+fn is_under_way(touch: &Touched, trust: Trust, run: Option<&RunFacts>) -> bool {
+    match run.filter(|run| run.inputs == touch.inputs) {
+        Some(run) => !run.state.is_end(),
+        None => touch.change != ModuleChange::Removed && trust == Trust::May,
+    }
 }
 
 fn progress(touch: &Touched, trust: Trust, run: Option<&Run>) -> Progress {
@@ -326,6 +393,7 @@ fn workspace(
             Some(ApplyMode::Never) | None => OnMerge::Never,
             Some(ApplyMode::OnMerge) => OnMerge::Apply,
         },
+        since: None,
         state_note: None,
         run: current.map(|run| run.id),
         after_merge,

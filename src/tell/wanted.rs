@@ -11,7 +11,7 @@ use crate::forge::{
     Issue, Reaction, STATUS_DESCRIPTION_LIMIT, ShowsChecks, Speaks, Status, StatusState,
 };
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
-use crate::report::{self, DriftReport, HoldReport, Light};
+use crate::report::{self, ApplyWords, DriftReport, HoldReport, Light};
 use crate::run::{Purpose, Run, State};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 
@@ -171,7 +171,7 @@ fn proposals(
                 ProposalKey::Pull(number) => Some(*number),
                 ProposalKey::Branch(_) => None,
             };
-            let body = report::comment(&report)?;
+            let body = report::comment(&report, &fleet.templates)?;
             all.push((
                 target,
                 Wanted::Comment {
@@ -183,7 +183,7 @@ fn proposals(
             ));
         }
         if ours {
-            let said = report::plan_status(&report);
+            let said = report::plan_status(&report, &fleet.templates)?;
             let impossible = matches!(row.consideration, Some(Consideration::Impossible { .. }));
             let status = Status {
                 context: PLAN_STATUS.to_owned(),
@@ -287,7 +287,7 @@ fn apply_statuses(
     fleet: &Fleet,
     tracked: &Tracked,
     all: &mut Vec<(String, Wanted)>,
-) -> Result<(), StoreError> {
+) -> Result<(), TellError> {
     let commits = fleet.store.base_log(tracked.repo(), COMMITS_KEPT)?;
     let filter = RunFilter {
         repo: Some(tracked.repo().clone()),
@@ -309,11 +309,12 @@ fn apply_statuses(
             .iter()
             .map(|name| outcome(&runs, &commit, name))
             .collect();
-        let (state, description) = summed_up(&commit, &names, &outcomes);
+        let words = summed_up(&commit, &names, &outcomes);
+        let said = report::apply_status(&words, &fleet.templates)?;
         let status = Status {
             context: APPLY_STATUS.to_owned(),
-            state,
-            description: short(&description),
+            state: light(said.light),
+            description: said.description,
         };
         all.push((
             format!("status {commit} {APPLY_STATUS}"),
@@ -353,55 +354,44 @@ fn outcome<'r>(runs: &'r [RunFacts], commit: &CommitSha, name: &WorkspaceName) -
     }
 }
 
+/// What is to be said of a commit, the worst deciding its light.
 fn summed_up(
     commit: &CommitSha,
     names: &BTreeSet<&WorkspaceName>,
     outcomes: &[Outcome<'_>],
-) -> (StatusState, String) {
-    let named = |wanted: fn(&Outcome<'_>) -> bool| {
-        names
-            .iter()
-            .zip(outcomes)
-            .filter(|(_, o)| wanted(o))
-            .map(|(n, _)| n.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+) -> ApplyWords {
+    let named = |wanted: fn(&Outcome<'_>) -> bool| -> Vec<String> {
+        let with_outcome = names.iter().zip(outcomes).filter(|(_, o)| wanted(o));
+        with_outcome.map(|(name, _)| name.to_string()).collect()
     };
-    let bad = named(|o| matches!(o, Outcome::Bad));
-    let under_way = named(|o| matches!(o, Outcome::UnderWay));
+    let not_applied = named(|o| matches!(o, Outcome::Bad));
+    let applying = named(|o| matches!(o, Outcome::UnderWay));
     let held = named(|o| matches!(o, Outcome::Held));
-    if !bad.is_empty() {
-        return (StatusState::Failure, format!("not applied: {bad}"));
-    }
-    if !under_way.is_empty() {
-        return (StatusState::Pending, format!("applying: {under_way}"));
-    }
-    if !held.is_empty() {
-        return (
-            StatusState::Pending,
-            format!("held, a person must agree: {held}"),
-        );
-    }
-    let passed_over = named(|o| matches!(o, Outcome::PassedOver));
-    if !passed_over.is_empty() {
-        let text = format!("superseded before it was applied: {passed_over}");
-        return (StatusState::Failure, text);
-    }
-    let applied = named(|o| matches!(o, Outcome::Applied(_)));
-    let with: BTreeSet<&str> = outcomes
+    let superseded = named(|o| matches!(o, Outcome::PassedOver));
+    let with: BTreeSet<String> = outcomes
         .iter()
         .filter_map(|o| match o {
-            Outcome::Applied(run) if &run.commit != commit => Some(run.commit.short()),
+            Outcome::Applied(run) if &run.commit != commit => Some(run.commit.short().to_owned()),
             _ => None,
         })
         .collect();
-    let with = with.into_iter().collect::<Vec<_>>().join(", ");
-    let with = if with.is_empty() {
-        with
-    } else {
-        format!(" with {with}")
-    };
-    (StatusState::Success, format!("applied{with}: {applied}"))
+    ApplyWords {
+        light: if !not_applied.is_empty() {
+            Light::Bad
+        } else if !applying.is_empty() || !held.is_empty() {
+            Light::Pending
+        } else if !superseded.is_empty() {
+            Light::Bad
+        } else {
+            Light::Good
+        },
+        not_applied,
+        applying,
+        held,
+        superseded,
+        applied: named(|o| matches!(o, Outcome::Applied(_))),
+        with: with.into_iter().collect(),
+    }
 }
 
 fn drift_issues(
@@ -424,7 +414,7 @@ fn drift_issues(
             marker: report.marker.clone(),
             title: format!("Drift in {name}"),
             label: "drift".to_owned(),
-            body: report::drift_issue(&report)?,
+            body: report::drift_issue(&report, &fleet.templates)?,
         };
         all.push((target, Wanted::Issue { open, issue }));
     }
@@ -466,12 +456,13 @@ fn hold_issues(
             branch: tracked.declaration.branch.clone(),
             outcome: proposal::after_merge(&run),
             warnings: run.result.warnings.clone(),
+            data_types: fleet.config.data_types.clone(),
         };
         let issue = Issue {
             marker,
             title: format!("{name} waits for a person"),
             label: "hold".to_owned(),
-            body: report::hold_issue(&report)?,
+            body: report::hold_issue(&report, &fleet.templates)?,
         };
         all.push((target, Wanted::Issue { open: waits, issue }));
     }
@@ -484,15 +475,6 @@ fn marker(kind: &str, name: &WorkspaceName) -> String {
         "<!-- mainstay:{kind} {} -->",
         name.as_str().replace("--", "-%2D")
     )
-}
-
-/// A status description within GitHub's limit.
-fn short(text: &str) -> String {
-    if text.chars().count() <= STATUS_DESCRIPTION_LIMIT {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(STATUS_DESCRIPTION_LIMIT - 1).collect();
-    format!("{kept}…")
 }
 
 #[cfg(test)]
@@ -525,7 +507,9 @@ mod tests {
         let name: WorkspaceName = "network".parse().unwrap();
         let names = BTreeSet::from([&name]);
         let outcomes = [outcome(runs, &commit, &name)];
-        summed_up(&commit, &names, &outcomes)
+        let words = summed_up(&commit, &names, &outcomes);
+        let said = report::apply_status(&words, &report::Templates::default()).unwrap();
+        (light(said.light), said.description)
     }
 
     #[test]
@@ -562,13 +546,5 @@ mod tests {
         assert_eq!(status(&runs, 'a').0, StatusState::Pending);
         let runs = [run(1, 'a', State::Interrupted), run(2, 'a', State::Applied)];
         assert_eq!(status(&runs, 'a').0, StatusState::Success);
-    }
-
-    #[test]
-    fn a_description_fits_githubs_limit() {
-        assert_eq!(
-            short(&"ä".repeat(500)).chars().count(),
-            STATUS_DESCRIPTION_LIMIT
-        );
     }
 }

@@ -14,10 +14,7 @@ pub(super) fn of_checkout(error: &str) -> Failure {
     Failure {
         step: "checkout".to_owned(),
         summary: error.to_owned(),
-        advice: Some(
-            "the repository is looked at again by itself; `mainstay plan` tries this again"
-                .to_owned(),
-        ),
+        advice: Some("nothing was planned; the next commit is tried anew".to_owned()),
         ..Failure::default()
     }
 }
@@ -82,4 +79,92 @@ pub(super) fn parts(error: &EngineError) -> Option<AppliedParts> {
 /// Whether nothing says how far an apply came.
 pub(super) fn is_lost(error: &EngineError) -> bool {
     matches!(error, EngineError::ApplyFailed(failed) if failed.end == ApplyEnd::Lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::engine::{Evidence, LockInfo, Step};
+    use crate::plan::{Diagnostic, Severity};
+    use crate::report::{Progress, Templates, comment, sample};
+
+    fn evidence(step: Step, summary: &str, detail: &str) -> Box<Evidence> {
+        Box::new(Evidence {
+            workspace: "network".parse().unwrap(),
+            step,
+            diagnostics: vec![Diagnostic {
+                severity: Severity::Error,
+                summary: summary.to_owned(),
+                detail: detail.to_owned(),
+                address: None,
+                file: Some("main.tf".to_owned()),
+                line: Some(4),
+                snippet: None,
+            }],
+            tail: String::new(),
+        })
+    }
+
+    /// What a reviewer reads of an error: the comment without its details.
+    fn told(error: &EngineError) -> String {
+        let mut report = sample();
+        report.workspaces.truncate(1);
+        let workspace = &mut report.workspaces[0];
+        workspace.progress = Progress::Failed(of_engine(error, &Redactor::default()));
+        workspace.verdict = None;
+        workspace.checks = Vec::new();
+        let body = comment(&report, &Templates::default()).unwrap();
+        let (head, _) = body.split_once("\n| workspace").unwrap();
+        head.to_owned()
+    }
+
+    #[test]
+    fn each_kind_of_error_says_what_failed_where_and_what_to_do() {
+        let said = [
+            EngineError::InitFailed(evidence(
+                Step::Init,
+                "Failed to query available provider packages",
+                "dial tcp: lookup registry.example: no such host",
+            )),
+            EngineError::InitFailed(evidence(
+                Step::Init,
+                "Inconsistent dependency lock file",
+                "provider x: required by this configuration but no version is selected",
+            )),
+            EngineError::PlanFailed(evidence(
+                Step::Plan,
+                "No valid credential sources found",
+                "Please see the provider's documentation.",
+            )),
+            EngineError::PlanFailed(evidence(
+                Step::Plan,
+                "Unsupported argument",
+                "An argument named \"nope\" is not expected here.",
+            )),
+            EngineError::StateLocked {
+                evidence: evidence(Step::Plan, "Error acquiring the state lock", ""),
+                lock: LockInfo {
+                    id: Some("18a8".to_owned()),
+                    who: Some("ana@laptop".to_owned()),
+                    created: Some("2026-11-21 09:10:23 UTC".to_owned()),
+                    operation: Some("OperationTypeApply".to_owned()),
+                },
+            },
+            EngineError::WrongVersion {
+                workspace: "network".parse().unwrap(),
+                wanted: ">= 2.0".to_owned(),
+                have: "1.11.4".parse().unwrap(),
+                program: PathBuf::from("/usr/bin/terraform"),
+            },
+        ]
+        .iter()
+        .map(told)
+        .collect::<Vec<_>>()
+        .join("\n\n");
+        assert_snapshot!(said);
+    }
 }

@@ -33,12 +33,22 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// What the made-up keys of the provider begin with: it marks them as sensitive.
 const KEY: &str = "tok-";
 
+/// A value of several lines and with characters that each form writes in its own way.
+const KEY_FILE: &str = "first line: <a&b>\nsecond \"line\" ? 100%\nthird/line+of=it";
+
 /// The first of the secrets, as it is or coded, that some text holds.
 fn secret_in(text: &[u8]) -> Option<String> {
     let coded = |secret: &str| base64::engine::general_purpose::STANDARD.encode(secret);
-    [ATTRIBUTE, INJECTED]
-        .iter()
-        .flat_map(|secret| [(*secret).to_owned(), coded(secret)])
+    let in_json = |secret: &str| {
+        let quoted = serde_json::Value::from(secret).to_string();
+        quoted.trim_matches('"').to_owned()
+    };
+    [ATTRIBUTE, INJECTED, KEY_FILE]
+        .into_iter()
+        .chain(KEY_FILE.lines())
+        .flat_map(|secret| [secret.to_owned(), coded(secret), in_json(secret)])
+        // As a URL and Terraform's `jsonencode` write it.
+        .chain(["first%20line", "first+line%3A", "u003ca\\u0026b"].map(str::to_owned))
         .chain([KEY.to_owned()])
         .find(|secret| {
             text.windows(secret.len())
@@ -53,6 +63,12 @@ fn talkative(size: &str) -> String {
         // Not marked as sensitive: that it was injected is all that tells.
         "output \"password\" {\n  value = var.password\n}\n",
         "output \"coded\" {\n  value = base64encode(var.password)\n}\n",
+        "variable \"key\" {\n  type = string\n}\n",
+        "output \"key\" {\n  value = var.key\n}\n",
+        "output \"lines\" {\n  value = reverse(split(\"\\n\", var.key))\n}\n",
+        "output \"as_json\" {\n  value = jsonencode({ key = var.key })\n}\n",
+        "output \"as_url\" {\n  value = \"https://host/?key=${urlencode(var.key)}\"\n}\n",
+        "output \"as_base64\" {\n  value = base64encode(\"user:${var.key}\")\n}\n",
         &resource(
             "subnet",
             &format!("\"10.0.0.0/{size} for ${{var.password}}\""),
@@ -67,7 +83,8 @@ fn talkative(size: &str) -> String {
 async fn no_secret_is_in_what_is_posted_logged_or_recorded() {
     let mut s = Scenario::new().await;
     s.set("TF_VAR_password", INJECTED);
-    let see = "[\"LOCALFS_*\", \"TF_VAR_password\"]";
+    s.set("TF_VAR_key", KEY_FILE);
+    let see = "[\"LOCALFS_*\", \"TF_VAR_*\"]";
     let declared = workspace("network", "").replace("[\"LOCALFS_*\"]", see);
     s.declare("acme.toml", &declaration("acme/infra", &declared));
     s.applied(&[(NETWORK, &talkative("24"))]).await;

@@ -60,6 +60,12 @@ impl ApiBase {
         }
     }
 
+    /// Where people look: github.com answers its API at api.github.com, a ghe.com tenant
+    /// likewise, and Enterprise Server at a path of its own.
+    pub(super) fn web(&self) -> String {
+        self.origin().replacen("://api.", "://", 1)
+    }
+
     /// The full path of a REST route.
     pub(super) fn rest(&self, route: &str) -> String {
         format!("{}{route}", self.prefix)
@@ -201,6 +207,18 @@ pub(super) fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_look_where_the_api_is_not() {
+        for (api, web) in [
+            ("https://api.github.com", "https://github.com"),
+            ("https://api.acme.ghe.com", "https://acme.ghe.com"),
+            ("https://ghe.test/api/v3", "https://ghe.test"),
+            ("http://127.0.0.1:4000", "http://127.0.0.1:4000"),
+        ] {
+            assert_eq!(ApiBase::parse(api).unwrap().web(), web);
+        }
+    }
 
     #[test]
     fn a_token_is_never_sent_in_clear_but_to_loopback() {

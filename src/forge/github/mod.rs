@@ -209,6 +209,10 @@ impl Forge for GitHub {
         Speaks::Yes
     }
 
+    fn web_url(&self, repo: &RepoName) -> Option<String> {
+        Some(format!("{}/{repo}", self.client.api.web()))
+    }
+
     async fn look(&self, requests: &[LookRequest]) -> Vec<Result<Arc<Look>, ForgeError>> {
         self.look_at(requests).await
     }

@@ -332,6 +332,12 @@ impl GitHub {
         self.shared.world().truth.clone()
     }
 
+    /// Lets somebody see each effect in the instant that it happens: before whoever caused it
+    /// hears of it, and before anything else happens here.
+    pub(crate) fn witness(&self, witness: impl Fn(&Truth) + Send + 'static) {
+        self.shared.world().witness = Some(Box::new(witness));
+    }
+
     /// Requests that came although the client had been told to wait.
     pub(crate) fn impatient(&self) -> Vec<LoggedRequest> {
         self.requests()

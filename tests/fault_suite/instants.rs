@@ -1,0 +1,148 @@
+//! Kills at random instants: of the daemon, of Terraform, of both.
+
+use std::time::{Duration, Instant};
+
+use crate::checker;
+use crate::covered::Covered;
+use crate::record::Record;
+use crate::seeds::{Chance, KILLS, SEED, kills, seed};
+use crate::stage::Stage;
+
+/// So many worlds share the kills. Their runs mostly wait for each other's processes, and the
+/// kills of one world do not disturb another.
+const WORLDS: u64 = 3;
+
+/// A life that ends with the next event ends without one after this time.
+const LONG_LIFE: Duration = Duration::from_secs(4);
+
+#[test]
+fn kills_at_random_instants_lose_nothing_and_do_nothing_twice() {
+    let (seed, kills) = (seed(), kills());
+    let replay = format!("{SEED}={seed} {KILLS}={kills}");
+    println!("{replay}");
+    let worlds: Vec<_> = (0..WORLDS)
+        .map(|part| {
+            let shares = usize::try_from(WORLDS).expect("there are few");
+            let more = usize::from(part < (kills % shares) as u64);
+            let share = kills / shares + more;
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                let runtime = runtime.expect("a runtime can be made");
+                runtime.block_on(world(Chance::new(seed, part), share))
+            })
+        })
+        .collect();
+    let ended: Vec<_> = worlds.into_iter().map(|world| world.join()).collect();
+    let mut covered = Covered::default();
+    let mut wrong = Vec::new();
+    for ended in ended {
+        let (of_world, complaints) =
+            ended.unwrap_or_else(|_| panic!("a world did not come to its end: {replay}"));
+        covered.add(of_world);
+        wrong.extend(complaints);
+    }
+    println!("{covered}");
+    assert!(wrong.is_empty(), "{replay}\n{}", wrong.join("\n"));
+    let sum: usize = Blow::ALL
+        .iter()
+        .map(|blow| covered.count(blow.name()))
+        .sum();
+    assert_eq!(sum, kills);
+}
+
+/// What is killed.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    Daemon,
+    Terraform,
+    Both,
+}
+
+impl Blow {
+    const ALL: [Self; 3] = [Self::Daemon, Self::Terraform, Self::Both];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Daemon => "killed: the daemon",
+            Self::Terraform => "killed: Terraform",
+            Self::Both => "killed: the daemon and all it started",
+        }
+    }
+}
+
+async fn world(mut chance: Chance, kills: usize) -> (Covered, Vec<String>) {
+    let mut stage = Stage::new().await;
+    let mut covered = Covered::default();
+    let began = Instant::now();
+    for _ in 0..kills {
+        if chance.happens(40) {
+            stage.people(&mut chance);
+        }
+        if chance.happens(15) {
+            stage.look_after();
+        }
+        live(&stage, &mut chance).await;
+        let blow = match chance.of(0..100) {
+            0..=79 => Blow::Daemon,
+            80..=89 => Blow::Terraform,
+            _ => Blow::Both,
+        };
+        strike(&mut stage, blow, &mut chance, &mut covered);
+    }
+    println!("{kills} kills took {:?}", began.elapsed());
+    stage.settle().await;
+    println!("and the rest {:?}", began.elapsed());
+    let wrong = checker::complaints(&stage);
+    stage.s.end_of_many();
+    (covered, wrong)
+}
+
+/// Lets the daemon live for a while: a short time, or until something was recorded and a little
+/// more. Only by the second can every instant be met on a machine of any speed.
+async fn live(stage: &Stage, chance: &mut Chance) {
+    if chance.happens(60) {
+        tokio::time::sleep(chance.milliseconds(50..400)).await;
+        return;
+    }
+    let newest = || Record::open(&stage.s.data_dir()).map(|record| record.newest_event());
+    let (began, before) = (Instant::now(), newest());
+    let more = chance.milliseconds(0..150);
+    while newest() == before && began.elapsed() < LONG_LIFE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(more).await;
+}
+
+fn strike(stage: &mut Stage, blow: Blow, chance: &mut Chance, covered: &mut Covered) {
+    covered.met(blow.name());
+    if let Blow::Terraform = blow {
+        let what = stage.kill_terraform(chance);
+        covered.met(match what {
+            Some(step) => format!("Terraform at: {step}"),
+            None => "Terraform at: nothing".to_owned(),
+        });
+        return;
+    }
+    stage.s.freeze();
+    let standing = Record::open(&stage.s.data_dir()).map(|record| {
+        let told = if record.tells() {
+            vec!["something untold".to_owned()]
+        } else {
+            Vec::new()
+        };
+        [record.standing(), told].concat()
+    });
+    match standing.as_deref() {
+        None | Some([]) => covered.met("the daemon at: nothing"),
+        Some(standing) => standing
+            .iter()
+            .for_each(|what| covered.met(format!("the daemon at: {what}"))),
+    }
+    match blow {
+        Blow::Both => stage.kill_everything(),
+        _ => stage.s.kill(),
+    }
+    stage.s.start();
+}

@@ -6,14 +6,18 @@ use crate::checker;
 use crate::covered::Covered;
 use crate::record::Record;
 use crate::seeds::{Chance, KILLS, SEED, kills, seed};
+use crate::shim::Start;
 use crate::stage::Stage;
 
 /// So many worlds share the kills. Their runs mostly wait for each other's processes, and the
 /// kills of one world do not disturb another.
 const WORLDS: u64 = 3;
 
-/// A life that ends with the next event ends without one after this time.
-const LONG_LIFE: Duration = Duration::from_secs(4);
+/// A life that waits for something ends without it after this time.
+const LONG_LIFE: Duration = Duration::from_secs(3);
+
+/// How often it looks for it.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 #[test]
 fn kills_at_random_instants_lose_nothing_and_do_nothing_twice() {
@@ -99,19 +103,28 @@ async fn world(mut chance: Chance, kills: usize) -> (Covered, Vec<String>) {
     (covered, wrong)
 }
 
-/// Lets the daemon live for a while: a short time, or until something was recorded and a little
-/// more. Only by the second can every instant be met on a machine of any speed.
+/// Lets the daemon live for a while: a short time, or until it has come a little further, or until
+/// Terraform is at work. Only by the last two can every instant be met on a machine of any speed.
 async fn live(stage: &Stage, chance: &mut Chance) {
-    if chance.happens(60) {
-        tokio::time::sleep(chance.milliseconds(50..400)).await;
-        return;
-    }
-    let newest = || Record::open(&stage.s.data_dir()).map(|record| record.newest_event());
-    let (began, before) = (Instant::now(), newest());
-    let more = chance.milliseconds(0..150);
-    while newest() == before && began.elapsed() < LONG_LIFE {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let began = Instant::now();
+    let more = match chance.of(0..10) {
+        0..=3 => chance.milliseconds(50..400),
+        4..=6 => {
+            let progress = || Record::open(&stage.s.data_dir()).map_or(0, |r| r.progress());
+            let enough = progress() + i64::try_from(chance.of(1..12)).expect("it is small");
+            while progress() < enough && began.elapsed() < LONG_LIFE {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            chance.milliseconds(0..50)
+        }
+        kind => {
+            let wanted = |start: &Start| kind == 9 || start.applies();
+            while !stage.shim.alive().iter().any(wanted) && began.elapsed() < LONG_LIFE {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            chance.milliseconds(0..250)
+        }
+    };
     tokio::time::sleep(more).await;
 }
 

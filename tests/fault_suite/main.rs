@@ -20,3 +20,5 @@ mod scenario;
 mod seeds;
 mod shim;
 mod stage;
+mod steps;
+mod twice;

@@ -20,9 +20,12 @@ impl Record {
             .map(Self)
     }
 
-    /// The number of the newest event.
-    pub(crate) fn newest_event(&self) -> i64 {
-        self.number("SELECT COALESCE(MAX(id), 0) FROM events", &[])
+    /// A number that grows with each event and each process.
+    pub(crate) fn progress(&self) -> i64 {
+        self.number(
+            "SELECT (SELECT COUNT(*) FROM events) + (SELECT COUNT(*) FROM steps)",
+            &[],
+        )
     }
 
     /// The number of the newest run.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::github::log::{Effect, Truth};
 use crate::scenario::BOT;
 use crate::shim::{Beside, Start};
-use crate::stage::{Consent, Ledger, Stage, in_world};
+use crate::stage::{Consent, Forge, Ledger, Stage, effects, in_world};
 
 /// Everything that is wrong; empty where all is well. The world must be at rest.
 pub(crate) fn complaints(stage: &Stage) -> Vec<String> {
@@ -32,6 +32,7 @@ pub(crate) fn complaints(stage: &Stage) -> Vec<String> {
     all.extend(every_commit_is_told(stage, &truth));
     all.extend(one_comment(stage, &truth));
     all.extend(the_world_is_main(stage));
+    all.extend(the_world_was_changed_once(stage, &starts));
     all
 }
 
@@ -239,7 +240,7 @@ fn one_comment(stage: &Stage, truth: &[Truth]) -> Vec<String> {
         if live > 1 {
             wrong.push(format!("{live} comments of ours on #{number} of {repo}"));
         }
-        if posted > 1 && stage.forge == crate::stage::Forge::Honest {
+        if posted > 1 && stage.forge == Forge::Honest {
             wrong.push(format!(
                 "#{number} of {repo} was commented on {posted} times"
             ));
@@ -259,6 +260,33 @@ fn the_world_is_main(stage: &Stage) -> Vec<String> {
         let wanted = world.map(|revision| format!("# {revision} {}", place.key));
         if wanted.as_deref() != Some(first) {
             wrong.push(format!("main has `{first}`, and the world {world:?}"));
+        }
+    }
+    wrong
+}
+
+/// Each change of the world has an apply of its own, and no apply that was killed comes back after
+/// a newer one.
+fn the_world_was_changed_once(stage: &Stage, starts: &[Start]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for place in &stage.places {
+        for file in [place.key.clone(), format!("{}-last", place.key)] {
+            let effects = effects(&stage.s.world(), &file);
+            if !effects.is_sorted() {
+                wrong.push(format!("{file} went back: {effects:?}"));
+            }
+            for revision in &effects {
+                let changed = effects.iter().filter(|other| *other == revision).count();
+                let of_it = |start: &&Start| {
+                    start.applies() && (&start.place, start.revision) == (&place.key, *revision)
+                };
+                let applied = starts.iter().filter(of_it).count();
+                if changed > applied {
+                    wrong.push(format!(
+                        "{file} was changed to {revision} {changed} times by {applied} applies"
+                    ));
+                }
+            }
         }
     }
     wrong

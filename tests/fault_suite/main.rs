@@ -7,6 +7,7 @@
 
 mod checker;
 mod covered;
+mod forge;
 #[expect(dead_code, reason = "each test crate uses a part of the model")]
 #[path = "../github/mod.rs"]
 mod github;

@@ -114,7 +114,7 @@ impl Step {
                 told.is_some_and(|(wanted, shown)| {
                     // A merge edits the comment once before it is applied.
                     let last = match &round.subject {
-                        Subject::Proposal(_) => wanted.contains("1 to change"),
+                        Subject::Proposal(_) => wanted.contains("2 to "),
                         Subject::Merge(_) => wanted.contains("Applied: "),
                     };
                     last && Some(&wanted) != round.said.as_ref()

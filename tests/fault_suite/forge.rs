@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use crate::checker;
 use crate::covered::Covered;
 use crate::github::fault::{Fault, FaultKind, When};
+use crate::github::log::{Effect, LoggedRequest, Patience};
+use crate::github::repository::Repository;
+use crate::scenario::{BOT, Scenario, one_value};
 use crate::seeds::{Chance, SEED, seed};
 use crate::stage::{Forge, Stage};
 
@@ -13,6 +16,9 @@ const FAULTS: usize = 60;
 
 /// How long a fault waits for a request before the next one is sent.
 const UNMET: Duration = Duration::from_millis(1500);
+
+/// What is sent so soon after an answer that asks to wait was sent before that was read.
+const UNDER_WAY: Duration = Duration::from_millis(1500);
 
 /// A kind of requests.
 #[derive(Debug, Clone, Copy)]
@@ -83,13 +89,13 @@ fn kind(does: Does, chance: &mut Chance) -> FaultKind {
         FaultKind::Stall(chance.milliseconds(200..1200)),
         FaultKind::StallAfterEffect(chance.milliseconds(200..1200)),
     ];
-    let retry_after = Some(chance.of(1..3));
+    let retry_after = Some(chance.of(3..5));
     let limits = [
         FaultKind::StatusAfterEffect(error),
         FaultKind::SecondaryLimit { retry_after },
         FaultKind::TooMany { retry_after },
         FaultKind::PrimaryLimit {
-            reset_in: chance.milliseconds(500..1500),
+            reset_in: chance.milliseconds(2500..4000),
         },
     ];
     let own = match does {
@@ -111,13 +117,30 @@ fn name(kind: &FaultKind) -> String {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn faults_of_the_forge_lose_nothing_and_double_nothing() {
+#[test]
+fn faults_of_the_forge_lose_nothing_and_double_nothing() {
     let seed = seed();
     println!("{SEED}={seed}");
+    // The last two wait most of the time, and the first one works meanwhile.
+    std::thread::scope(|scope| {
+        scope.spawn(|| block_on(faults(seed)));
+        scope.spawn(|| block_on(an_answer_that_comes_after_half_a_minute()));
+        scope.spawn(|| block_on(a_limit_that_names_no_time()));
+    });
+}
+
+fn block_on(world: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime can be made").block_on(world);
+}
+
+async fn faults(seed: u64) {
     let mut chance = Chance::new(seed, 1000);
     let mut stage = Stage::new().await;
     stage.forge = Forge::Faulty;
+    stage.s.hub.allow_under_way(UNDER_WAY);
     let mut covered = Covered::default();
     for _ in 0..FAULTS {
         let target = *chance.one(&TARGETS);
@@ -144,6 +167,99 @@ async fn faults_of_the_forge_lose_nothing_and_double_nothing() {
     stage.settle().await;
     let wrong = checker::complaints(&stage);
     assert!(wrong.is_empty(), "{SEED}={seed}\n{}", wrong.join("\n"));
+    print_impatience(&stage);
     // The end looks for requests that came although GitHub had asked to wait.
     stage.s.end_of_many();
+}
+
+/// A scenario with a second repository, in which both are applied.
+async fn two_repositories() -> (Scenario, Repository) {
+    let mut s = Scenario::new().await;
+    let other = s.another("acme/second");
+    s.start();
+    for (repo, file) in [(s.repo.clone(), "first"), (other.clone(), "second")] {
+        let commit = repo.commit("main", &[("network/main.tf", &one_value(file))], "Begin");
+        applied(&mut s, &repo, &commit).await;
+    }
+    (s, other)
+}
+
+async fn applied(s: &mut Scenario, repo: &Repository, commit: &str) {
+    s.wait("the apply", |_| {
+        let status = repo.status(commit, "mainstay/apply")?;
+        (status.state == "success").then_some(())
+    })
+    .await;
+}
+
+/// The comment is there and its answer is not, for longer than anybody waits for one: the other
+/// repository goes on meanwhile, and no second comment comes of it.
+async fn an_answer_that_comes_after_half_a_minute() {
+    let (mut s, other) = two_repositories().await;
+    let late = FaultKind::StallAfterEffect(Duration::from_secs(32));
+    let post = When::Call("POST", "/repos/acme/infra/issues/*/comments");
+    s.hub.fault(Fault::new(post, 1, late));
+    let pull = s.propose("change", &[("network/main.tf", &one_value("b"))]);
+    s.comment_with(pull, "1 to change").await;
+    let commit = other.commit("main", &[("network/main.tf", &one_value("b"))], "More");
+    applied(&mut s, &other, &commit).await;
+    let waits = |s: &Scenario| !s.hub.requests().iter().any(|r| r.fault.is_some());
+    assert!(waits(&s), "the answer has come already");
+    s.wait("the late answer", |s| (!waits(s)).then_some(()))
+        .await;
+    // What is told next is told in the same comment.
+    s.repo
+        .commit("change", &[("network/main.tf", &one_value("c"))], "More");
+    s.comment_with(pull, "\"c\"").await;
+    let truth = s.hub.truth();
+    let posted = truth
+        .iter()
+        .filter(|t| t.by == BOT && matches!(t.effect, Effect::CommentCreated { .. }));
+    assert_eq!(posted.count(), 1);
+    s.end().await;
+}
+
+/// Nothing at all is sent for a minute, and then all that is due.
+async fn a_limit_that_names_no_time() {
+    let (mut s, _) = two_repositories().await;
+    s.hub.allow_under_way(UNDER_WAY);
+    let limit = FaultKind::TooMany { retry_after: None };
+    let looks = When::Call("POST", "/graphql");
+    s.hub.fault(Fault::new(looks, 1, limit));
+    s.wait("the limit", |s| {
+        s.hub.faults_left().is_empty().then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    let pull = s.propose("change", &[("network/main.tf", &one_value("b"))]);
+    s.wait("most of a minute", |_| {
+        (began.elapsed() > Duration::from_secs(50)).then_some(())
+    })
+    .await;
+    assert_eq!(s.comment(pull), None);
+    s.comment_with(pull, "1 to change").await;
+    s.end().await;
+}
+
+/// Prints what was sent round each request that came too early, for whoever looks into it.
+fn print_impatience(stage: &Stage) {
+    let requests = stage.s.hub.requests();
+    let early = |r: &&LoggedRequest| r.patience == Patience::Lost;
+    for early in requests.iter().filter(early) {
+        println!("round the request that came too early at {}:", early.at);
+        for near in &requests {
+            if (near.at - early.at).num_milliseconds().abs() < 2500 {
+                let LoggedRequest {
+                    at,
+                    method,
+                    path,
+                    status,
+                    fault,
+                    patience,
+                    ..
+                } = near;
+                println!("  {at} {method} {path} {status:?} {fault:?} {patience:?}");
+            }
+        }
+    }
 }

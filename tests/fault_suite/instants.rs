@@ -81,18 +81,24 @@ async fn world(mut chance: Chance, kills: usize) -> (Covered, Vec<String>) {
     let mut covered = Covered::default();
     let began = Instant::now();
     for _ in 0..kills {
-        if chance.happens(40) {
+        if chance.happens(35) {
             stage.people(&mut chance);
         }
         if chance.happens(15) {
             stage.look_after();
         }
-        live(&stage, &mut chance).await;
         let blow = match chance.of(0..100) {
             0..=79 => Blow::Daemon,
             80..=89 => Blow::Terraform,
             _ => Blow::Both,
         };
+        let aim = match (blow, chance.of(0..10)) {
+            (Blow::Terraform, 0..=4) | (_, 0) => Aim::AtTerraform,
+            (Blow::Terraform, _) | (_, 1 | 2) => Aim::AtAnApply,
+            (_, 3..=5) => Aim::AfterMore(chance.of(1..12)),
+            _ => Aim::AtAnyTime,
+        };
+        live(&stage, aim, &mut chance).await;
         strike(&mut stage, blow, &mut chance, &mut covered);
     }
     println!("{kills} kills took {:?}", began.elapsed());
@@ -103,29 +109,50 @@ async fn world(mut chance: Chance, kills: usize) -> (Covered, Vec<String>) {
     (covered, wrong)
 }
 
-/// Lets the daemon live for a while: a short time, or until it has come a little further, or until
-/// Terraform is at work. Only by the last two can every instant be met on a machine of any speed.
-async fn live(stage: &Stage, chance: &mut Chance) {
-    let began = Instant::now();
-    let more = match chance.of(0..10) {
-        0..=3 => chance.milliseconds(50..400),
-        4..=6 => {
-            let progress = || Record::open(&stage.s.data_dir()).map_or(0, |r| r.progress());
-            let enough = progress() + i64::try_from(chance.of(1..12)).expect("it is small");
-            while progress() < enough && began.elapsed() < LONG_LIFE {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+/// When a kill comes. Only by aiming can every instant be met on a machine of any speed.
+#[derive(Debug, Clone, Copy)]
+enum Aim {
+    AtAnyTime,
+    /// After so many more events and processes.
+    AfterMore(u64),
+    AtTerraform,
+    AtAnApply,
+}
+
+/// Lets the daemon live until the kill shall come.
+async fn live(stage: &Stage, aim: Aim, chance: &mut Chance) {
+    let progress = || Record::open(&stage.s.data_dir()).map_or(0, |r| r.progress());
+    let more = match aim {
+        Aim::AtAnyTime => chance.milliseconds(50..400),
+        Aim::AfterMore(more) => {
+            let enough = progress() + i64::try_from(more).expect("it is small");
+            until(|| progress() >= enough).await;
             chance.milliseconds(0..50)
         }
-        kind => {
-            let wanted = |start: &Start| kind == 9 || start.applies();
-            while !stage.shim.alive().iter().any(wanted) && began.elapsed() < LONG_LIFE {
-                tokio::time::sleep(LOOK_EVERY).await;
+        Aim::AtTerraform => {
+            until(|| !stage.shim.alive().is_empty()).await;
+            chance.milliseconds(0..100)
+        }
+        Aim::AtAnApply => {
+            let applies = || stage.shim.alive().iter().any(Start::applies);
+            if !applies() {
+                let place = chance.index(stage.places.len());
+                let delay = chance.milliseconds(200..700);
+                stage.push(stage.places[place].repo, &[place], delay);
             }
+            until(applies).await;
             chance.milliseconds(0..250)
         }
     };
     tokio::time::sleep(more).await;
+}
+
+/// Waits for something, and not longer than a life lasts.
+async fn until(come: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !come() && began.elapsed() < LONG_LIFE {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn strike(stage: &mut Stage, blow: Blow, chance: &mut Chance, covered: &mut Covered) {

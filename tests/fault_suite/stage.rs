@@ -51,7 +51,6 @@ pub(crate) enum Forge {
 /// What a commit of main brought to a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Brought {
-    pub(crate) repo: usize,
     pub(crate) sha: String,
     pub(crate) pull: Option<u64>,
     /// Key and revision of each place that it changes.
@@ -326,13 +325,12 @@ impl Stage {
         (revisions, files)
     }
 
-    fn bring(&self, repo: usize, sha: &str, pull: Option<u64>, revisions: &[(usize, u64)]) {
+    fn bring(&self, sha: &str, pull: Option<u64>, revisions: &[(usize, u64)]) {
         let revisions = revisions
             .iter()
             .map(|(place, revision)| (self.places[*place].key.clone(), *revision))
             .collect();
         self.ledger().brought.push(Brought {
-            repo,
             sha: sha.to_owned(),
             pull,
             revisions,
@@ -343,7 +341,7 @@ impl Stage {
     pub(crate) fn push(&self, repo: usize, places: &[usize], delay: Duration) -> String {
         let (revisions, files) = self.revise(places, delay);
         let sha = self.repos[repo].commit("main", &borrowed(&files), "Push");
-        self.bring(repo, &sha, None, &revisions);
+        self.bring(&sha, None, &revisions);
         sha
     }
 
@@ -385,11 +383,11 @@ impl Stage {
         let open = self.open.remove(at);
         match self.repos[repo].merge(number, method, "alice") {
             Ok(sha) => {
-                self.bring(repo, &sha, Some(number), &open.revisions);
+                self.bring(&sha, Some(number), &open.revisions);
                 Some(sha)
             }
             Err(_) => {
-                self.repos[repo].close(number, "alice");
+                self.close(repo, number);
                 None
             }
         }
@@ -464,6 +462,9 @@ impl Stage {
     }
 
     fn close(&mut self, repo: usize, number: u64) {
+        // Where it was never seen open, nobody is there to answer what was said on it.
+        let on_it = |said: &Said| (said.repo, said.number) == (repo, number);
+        self.ledger().said.retain(|said| !on_it(said));
         self.open
             .retain(|open| (open.repo, open.number) != (repo, number));
         self.repos[repo].close(number, "alice");

@@ -300,6 +300,13 @@ impl GitHub {
         self.shared.world().limits.resize(resource, limit, window);
     }
 
+    /// Lets requests pass that come so soon after their sender was told to wait: it may do several
+    /// things at once, and cannot take back what it has sent.
+    pub(crate) fn allow_under_way(&self, time: Duration) {
+        let time = chrono::TimeDelta::from_std(time).expect("it is short");
+        self.shared.world().limits.allow_under_way(time);
+    }
+
     /// Lets something go wrong with requests to come.
     pub(crate) fn fault(&self, fault: Fault) {
         self.shared.world().faults.push(fault);

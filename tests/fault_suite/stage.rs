@@ -381,6 +381,7 @@ impl Stage {
             .position(|open| (open.repo, open.number) == (repo, number))
             .expect("it is open");
         let open = self.open.remove(at);
+        self.forget_unseen(repo, number);
         match self.repos[repo].merge(number, method, "alice") {
             Ok(sha) => {
                 self.bring(&sha, Some(number), &open.revisions);
@@ -462,12 +463,24 @@ impl Stage {
     }
 
     fn close(&mut self, repo: usize, number: u64) {
-        // Where it was never seen open, nobody is there to answer what was said on it.
-        let on_it = |said: &Said| (said.repo, said.number) == (repo, number);
-        self.ledger().said.retain(|said| !on_it(said));
+        self.forget_unseen(repo, number);
         self.open
             .retain(|open| (open.repo, open.number) != (repo, number));
         self.repos[repo].close(number, "alice");
+    }
+
+    /// Whether we ever commented on a pull request.
+    fn is_seen(&self, repo: usize, number: u64) -> bool {
+        let comments = self.repos[repo].comments(number);
+        comments.iter().any(|comment| comment.author == BOT)
+    }
+
+    /// A pull request that ends before it was ever seen open is nobody's to answer on.
+    fn forget_unseen(&self, repo: usize, number: u64) {
+        if !self.is_seen(repo, number) {
+            let on_it = |said: &Said| (said.repo, said.number) == (repo, number);
+            self.ledger().said.retain(|said| !on_it(said));
+        }
     }
 
     /// Alice writes a command.
@@ -492,7 +505,8 @@ impl Stage {
                 .map(|(state, text)| (state.as_str(), text.as_str()))
             {
                 Some(("success", _)) => continue,
-                // It may be about the other workspace of the commit: asking for nothing is refused.
+                // What failed of the commit may be the other workspace alone, and main be past it.
+                Some(("failure", text)) if !text.contains(place.workspace) => continue,
                 Some(("failure", _)) => self.ask_to_apply(&place, &brought),
                 Some((_, text)) if text.starts_with("held") => self.ask_to_apply(&place, &brought),
                 _ => {}
@@ -565,8 +579,10 @@ impl Stage {
         });
         let line = format!("mainstay apply {}", place.workspace);
         match brought.pull {
-            Some(number) => self.says(place.repo, number, &line),
-            None => {
+            Some(number) if self.is_seen(place.repo, number) => {
+                self.says(place.repo, number, &line);
+            }
+            _ => {
                 let repo = self.repos[place.repo].full_name();
                 let arguments = ["apply", place.workspace, "--repo", &repo];
                 let asked = self.s.run(&arguments);

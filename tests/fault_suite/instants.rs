@@ -14,7 +14,7 @@ use crate::stage::Stage;
 const WORLDS: u64 = 3;
 
 /// A life that waits for something ends without it after this time.
-const LONG_LIFE: Duration = Duration::from_secs(3);
+const LONG_LIFE: Duration = Duration::from_secs(2);
 
 /// How often it looks for it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -81,7 +81,7 @@ async fn world(mut chance: Chance, kills: usize) -> (Covered, Vec<String>) {
     let mut covered = Covered::default();
     let began = Instant::now();
     for _ in 0..kills {
-        if chance.happens(35) {
+        if chance.happens(50) {
             stage.people(&mut chance);
         }
         if chance.happens(15) {

@@ -51,6 +51,7 @@ pub(crate) enum Forge {
 /// What a commit of main brought to a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Brought {
+    pub(crate) repo: usize,
     pub(crate) sha: String,
     pub(crate) pull: Option<u64>,
     /// Key and revision of each place that it changes.
@@ -325,12 +326,13 @@ impl Stage {
         (revisions, files)
     }
 
-    fn bring(&self, sha: &str, pull: Option<u64>, revisions: &[(usize, u64)]) {
+    fn bring(&self, repo: usize, sha: &str, pull: Option<u64>, revisions: &[(usize, u64)]) {
         let revisions = revisions
             .iter()
             .map(|(place, revision)| (self.places[*place].key.clone(), *revision))
             .collect();
         self.ledger().brought.push(Brought {
+            repo,
             sha: sha.to_owned(),
             pull,
             revisions,
@@ -341,7 +343,7 @@ impl Stage {
     pub(crate) fn push(&self, repo: usize, places: &[usize], delay: Duration) -> String {
         let (revisions, files) = self.revise(places, delay);
         let sha = self.repos[repo].commit("main", &borrowed(&files), "Push");
-        self.bring(&sha, None, &revisions);
+        self.bring(repo, &sha, None, &revisions);
         sha
     }
 
@@ -384,7 +386,7 @@ impl Stage {
         self.forget_unseen(repo, number);
         match self.repos[repo].merge(number, method, "alice") {
             Ok(sha) => {
-                self.bring(&sha, Some(number), &open.revisions);
+                self.bring(repo, &sha, Some(number), &open.revisions);
                 Some(sha)
             }
             Err(_) => {
@@ -540,6 +542,13 @@ impl Stage {
                 _ => {}
             }
             waiting.push(format!("{target}: {said:?}"));
+        }
+        let passed_over = self.ledger().brought.clone();
+        for brought in passed_over {
+            let status = self.repos[brought.repo].status(&brought.sha, "mainstay/apply");
+            if status.is_none_or(|status| status.state == "pending") {
+                waiting.push(format!("the final status of {brought:?}"));
+            }
         }
         let said = self.ledger().said.clone();
         for said in said {

@@ -509,6 +509,8 @@ impl Stage {
                 Some(("success", _)) => continue,
                 // What failed of the commit may be the other workspace alone, and main be past it.
                 Some(("failure", text)) if !text.contains(place.workspace) => continue,
+                // Asked for again, it was applied with main's head of then, which says so.
+                Some(("failure", _)) if self.is_there(&place, revision) => continue,
                 Some(("failure", _)) => self.ask_to_apply(&place, &brought),
                 Some((_, text)) if text.starts_with("held") => self.ask_to_apply(&place, &brought),
                 _ => {}
@@ -557,6 +559,15 @@ impl Stage {
             }
         }
         waiting
+    }
+
+    /// Whether a place is at this revision, and main's head is called good.
+    fn is_there(&self, place: &Place, revision: u64) -> bool {
+        let home = &self.repos[place.repo];
+        let head = home.head("main").expect("main is there");
+        let status = home.status(&head, "mainstay/apply");
+        status.is_some_and(|status| status.state == "success")
+            && in_world(&self.s.world(), &place.key) == Some(revision)
     }
 
     /// Whether the reactions to a command say that it is done or refused.

@@ -36,10 +36,14 @@ pub(crate) enum FaultKind {
     CutOffBody,
     /// The answer comes this much later; nothing is done before.
     Stall(Duration),
+    /// The thing is done; the answer comes this much later.
+    StallAfterEffect(Duration),
     /// The primary rate limit is used up for this long.
     PrimaryLimit { reset_in: Duration },
     /// A secondary rate limit, with or without `Retry-After` in seconds.
     SecondaryLimit { retry_after: Option<u64> },
+    /// The same with status 429, as GitHub answers at other times.
+    TooMany { retry_after: Option<u64> },
     /// The state before the last change of each repository is shown. Only for reads.
     Stale,
     /// The thing is done twice; the second answer is given.

@@ -52,13 +52,14 @@ impl Standing {
     }
 }
 
-/// Until when a caller was told to wait.
+/// How long a caller was told to wait.
 #[derive(Debug, Clone, Copy)]
-enum Wait {
-    /// With everything: a secondary limit.
-    All(Time),
-    /// With one budget.
-    One(Resource, Time),
+struct Wait {
+    /// With one budget; with everything at a secondary limit.
+    with: Option<Resource>,
+    /// When the answer that says so was made.
+    told: Time,
+    until: Time,
 }
 
 /// The budgets of every caller.
@@ -68,8 +69,10 @@ pub(crate) struct Limits {
     sizes: BTreeMap<Resource, u64>,
     window: Duration,
     standings: BTreeMap<(String, Resource), Standing>,
-    /// With the time when each was told.
-    waits: BTreeMap<String, Vec<(Time, Wait)>>,
+    waits: BTreeMap<String, Vec<Wait>>,
+    /// How long an answer takes at most to be read: a caller that does several things at once may
+    /// have sent one of them meanwhile.
+    under_way: TimeDelta,
 }
 
 /// How long an answer and a request that cross may be under way, on a busy machine.
@@ -86,7 +89,13 @@ impl Limits {
             window: Duration::from_secs(3_600),
             standings: BTreeMap::new(),
             waits: BTreeMap::new(),
+            under_way: TimeDelta::zero(),
         }
+    }
+
+    /// Lets requests pass that come so soon after their sender was told to wait.
+    pub(crate) fn allow_under_way(&mut self, time: TimeDelta) {
+        self.under_way = time;
     }
 
     /// Other sizes; every caller begins anew.
@@ -129,10 +138,13 @@ impl Limits {
 
     /// Writes down that the caller was told to keep away from one budget until its reset.
     pub(crate) fn told_primary(&mut self, who: &str, resource: Resource, until: Time) {
-        self.waits
-            .entry(who.to_owned())
-            .or_default()
-            .push((Utc::now(), Wait::One(resource, until)));
+        self.tell(who, Some(resource), until);
+    }
+
+    fn tell(&mut self, who: &str, with: Option<Resource>, until: Time) {
+        let told = Utc::now();
+        let wait = Wait { with, told, until };
+        self.waits.entry(who.to_owned()).or_default().push(wait);
     }
 
     /// Writes down that the caller was told to keep away altogether. Without a
@@ -140,24 +152,17 @@ impl Limits {
     pub(crate) fn told_secondary(&mut self, who: &str, retry_after: Option<u64>) {
         let seconds = i64::try_from(retry_after.unwrap_or(60)).unwrap_or(60);
         let until = Utc::now() + TimeDelta::seconds(seconds);
-        self.waits
-            .entry(who.to_owned())
-            .or_default()
-            .push((Utc::now(), Wait::All(until)));
+        self.tell(who, None, until);
     }
 
-    /// Whether a request that arrived at `at` comes too early.
+    /// Whether a request that arrived at `at` comes too early. What had arrived before its sender
+    /// was told does not.
     pub(crate) fn comes_too_early(&self, who: &str, resource: Resource, at: Time) -> bool {
-        self.waits
-            .get(who)
-            .into_iter()
-            .flatten()
-            // What was on its way when the answer was given could not know of it.
-            .filter(|(told, _)| at >= *told + ON_ITS_WAY)
-            .any(|(_, wait)| match wait {
-                Wait::All(until) => at < *until,
-                Wait::One(of, until) => *of == resource && at < *until,
-            })
+        self.waits.get(who).into_iter().flatten().any(|wait| {
+            wait.with.is_none_or(|with| with == resource)
+                && wait.told + self.under_way <= at
+                && at < wait.until
+        })
     }
 }
 

@@ -300,6 +300,13 @@ impl GitHub {
         self.shared.world().limits.resize(resource, limit, window);
     }
 
+    /// Lets requests pass that come so soon after their sender was told to wait: it may do several
+    /// things at once, and cannot take back what it has sent.
+    pub(crate) fn allow_under_way(&self, time: Duration) {
+        let time = chrono::TimeDelta::from_std(time).expect("it is short");
+        self.shared.world().limits.allow_under_way(time);
+    }
+
     /// Lets something go wrong with requests to come.
     pub(crate) fn fault(&self, fault: Fault) {
         self.shared.world().faults.push(fault);
@@ -330,6 +337,12 @@ impl GitHub {
     pub(crate) fn truth(&self) -> Vec<Truth> {
         sync::sync_all(&mut self.shared.world());
         self.shared.world().truth.clone()
+    }
+
+    /// Lets somebody see each effect in the instant that it happens: before whoever caused it
+    /// hears of it, and before anything else happens here.
+    pub(crate) fn witness(&self, witness: impl Fn(&Truth) + Send + 'static) {
+        self.shared.world().witness = Some(Box::new(witness));
     }
 
     /// Requests that came although the client had been told to wait.

@@ -118,6 +118,9 @@ async fn handle(
         Some(service) => smart_http::answer(&shared, &arrival, &service).await,
         None => answer(&mut shared.world(), &arrival, &path),
     };
+    if let Some(FaultKind::StallAfterEffect(time)) = arrival.fault {
+        tokio::time::sleep(time).await;
+    }
     let mut outgoing = answered.outgoing;
     let mut status = Some(outgoing.status);
     match &arrival.fault {
@@ -257,10 +260,14 @@ fn broken(world: &mut World, arrival: &Arrival, path: &str, call: &Call) -> Opti
             };
             Some(used_up(world, &call.caller, &standing))
         }
-        FaultKind::SecondaryLimit { retry_after } => {
+        FaultKind::SecondaryLimit { retry_after } | FaultKind::TooMany { retry_after } => {
             world.limits.told_secondary(&who, *retry_after);
+            let status = match arrival.fault {
+                Some(FaultKind::TooMany { .. }) => 429,
+                _ => 403,
+            };
             let message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
-            let mut reply = Reply::error(403, message);
+            let mut reply = Reply::error(status, message);
             if let Some(body) = &mut reply.body {
                 body["documentation_url"] = "https://docs.github.com/free-pro-team@latest/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits".into();
             }

@@ -370,6 +370,9 @@ impl Repo {
     }
 }
 
+/// Sees each effect in the instant that it happens; it must not ask the model anything.
+pub(crate) type Witness = Box<dyn Fn(&Truth) + Send>;
+
 /// Everything behind the server.
 pub(crate) struct World {
     /// The folder that holds the repositories, as `owner/name.git`.
@@ -390,6 +393,7 @@ pub(crate) struct World {
     pub(crate) faults: Vec<Fault>,
     pub(crate) requests: Vec<LoggedRequest>,
     pub(crate) truth: Vec<Truth>,
+    pub(crate) witness: Option<Witness>,
     last_id: u64,
     last_small_id: u64,
 }
@@ -410,6 +414,7 @@ impl World {
             faults: Vec::new(),
             requests: Vec::new(),
             truth: Vec::new(),
+            witness: None,
             // GitHub's ids are past 32 bits: a client that keeps them in 32 is found.
             last_id: 5_000_000_000,
             last_small_id: 90_000_000,
@@ -467,6 +472,9 @@ impl World {
             repo: repo.to_owned(),
             effect,
         };
+        if let Some(witness) = &self.witness {
+            witness(&truth);
+        }
         self.truth.push(truth);
     }
 }

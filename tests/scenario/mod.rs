@@ -223,6 +223,11 @@ impl Scenario {
         self.reap("SIGTERM")
     }
 
+    /// Holds the daemon still as it is: nothing of it goes on until it is killed.
+    pub(crate) fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
     /// Kills the daemon as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.signal(rustix::process::Signal::KILL);
@@ -442,7 +447,6 @@ impl Scenario {
     }
 
     fn check(&mut self) {
-        self.checked = true;
         self.check_comments();
         // A daemon that was never started has no record.
         if self.data_dir().join("mainstay.db").is_file() {
@@ -450,6 +454,24 @@ impl Scenario {
             let audit = self.run(&["audit", "verify"]);
             assert_eq!(audit.code, 0, "{}{}", audit.stdout, audit.stderr);
         }
+        self.check_what_is_left();
+    }
+
+    /// Ends a scenario whose runs are too many to ask the program for each: the daemon is stopped,
+    /// and what it leaves is looked for as ever. The caller looks at the runs.
+    pub(crate) fn end_of_many(mut self) {
+        let status = self.stop();
+        assert!(
+            status.success(),
+            "the daemon ended with {status}\n{}",
+            self.log()
+        );
+        self.check_what_is_left();
+    }
+
+    /// Holds that nothing is left and nothing was said that must not be.
+    fn check_what_is_left(&mut self) {
+        self.checked = true;
         let unknown = self.hub.unmodelled();
         assert!(
             unknown.is_empty(),

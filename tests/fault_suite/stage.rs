@@ -1,0 +1,675 @@
+//! A world for faults: two repositories with two workspaces each, the real daemon with the shim
+//! in the place of Terraform, and the people who work with it.
+//!
+//! What people do is written into a [`Ledger`], what Terraform was started for into the log of
+//! the [`Shim`], what truly happened at GitHub into the model's own log, and the world is files.
+//! The [`checker`](crate::checker) reads these four and nothing that the daemon says of itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::github::git::Method;
+use crate::github::log::Effect;
+use crate::github::repository::Repository;
+use crate::scenario::{BOT, Scenario, declaration, file, kill_below, root, workspace};
+use crate::seeds::Chance;
+use crate::shim::Shim;
+
+/// How long the world may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// How long a person waits for what they asked before they ask again.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
+
+/// A workspace of a repository.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// Which of the stage's repositories.
+    pub(crate) repo: usize,
+    pub(crate) workspace: &'static str,
+    /// Its name in the shim's log and in the world.
+    pub(crate) key: String,
+    pub(crate) consent: Consent,
+}
+
+/// Whether a person must agree to each change of a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consent {
+    Needed,
+    Unneeded,
+}
+
+/// Whether GitHub does what it is asked once, and shows what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forge {
+    Honest,
+    Faulty,
+}
+
+/// What a commit of main brought to a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Brought {
+    pub(crate) repo: usize,
+    pub(crate) sha: String,
+    pub(crate) pull: Option<u64>,
+    /// Key and revision of each place that it changes.
+    pub(crate) revisions: Vec<(String, u64)>,
+}
+
+/// A Terraform that was killed.
+#[derive(Debug, Clone)]
+pub(crate) struct Killed {
+    pub(crate) at: u64,
+    pub(crate) key: String,
+    pub(crate) revision: u64,
+}
+
+/// A person's wish to apply in a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) at: u64,
+    pub(crate) key: String,
+}
+
+/// A command as a comment.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) repo: usize,
+    pub(crate) number: u64,
+    pub(crate) comment: u64,
+}
+
+/// How the world was in the instant when a commit's `mainstay/apply` became green.
+#[derive(Debug, Clone)]
+pub(crate) struct Green {
+    pub(crate) sha: String,
+    /// The revision of each place; none where its two files differ.
+    pub(crate) world: BTreeMap<String, Option<u64>>,
+    /// The applies that lived.
+    pub(crate) applying: Vec<(String, u64)>,
+}
+
+/// What people did, and what was seen in passing.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) revisions: u64,
+    pub(crate) brought: Vec<Brought>,
+    pub(crate) killed: Vec<Killed>,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) said: Vec<Said>,
+    pub(crate) greens: Vec<Green>,
+}
+
+/// An open pull request.
+#[derive(Debug, Clone)]
+struct Open {
+    repo: usize,
+    number: u64,
+    branch: String,
+    /// Places, and the revision that it has for each.
+    revisions: Vec<(usize, u64)>,
+    /// The revisions of the same places where it left main.
+    from: Vec<u64>,
+}
+
+/// The world of one run of the suite.
+pub(crate) struct Stage {
+    pub(crate) s: Scenario,
+    pub(crate) repos: Vec<Repository>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) shim: Shim,
+    pub(crate) forge: Forge,
+    ledger: Arc<Mutex<Ledger>>,
+    open: Vec<Open>,
+    asked_at: BTreeMap<String, Instant>,
+}
+
+/// Nanoseconds since 1970, as the shim counts.
+pub(crate) fn nanoseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.expect("the clock is right to the decade");
+    u64::try_from(since.as_nanos()).expect("the year is before 2500")
+}
+
+/// The revision of a place in the world; `None` where its two files differ or one is missing.
+pub(crate) fn in_world(world: &Path, key: &str) -> Option<u64> {
+    let newest = |name: String| effects(world, &name).last().copied();
+    let (first, last) = (newest(key.to_owned()), newest(format!("{key}-last")));
+    first.filter(|first| Some(*first) == last)
+}
+
+/// The revisions that a file of the world holds, a line each. Where a command keeps it, each apply
+/// has added one; where the provider does, there is one at most.
+pub(crate) fn effects(world: &Path, file: &str) -> Vec<u64> {
+    let text = std::fs::read_to_string(world.join(format!("{file}.txt"))).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// The root module of a place at a revision: two files of the world, one after the other.
+///
+/// One place has them from the provider. The others add a line to each by a command, which costs
+/// less, counts how often it was done, and outlives a Terraform that is killed.
+fn module(key: &str, revision: u64, delay: Duration) -> String {
+    let last = format!("{key}-last");
+    let number = revision.to_string();
+    let text = if key == "infra-network" {
+        let delay = format!("delay_ms = {}", delay.as_millis());
+        let after = format!("depends_on = [localfs_file.{key}]");
+        root(&[&file(key, &number, &delay), &file(&last, &number, &after)])
+    } else {
+        let delay = delay.as_secs_f64();
+        let after = format!("depends_on = [terraform_data.{key}]");
+        command(key, revision, delay, "") + &command(&last, revision, 0.0, &after)
+    };
+    format!("# {revision} {key}\n{text}")
+}
+
+/// A resource that is made anew for each revision, and says so in a file of the world.
+fn command(name: &str, revision: u64, delay: f64, more: &str) -> String {
+    format!(
+        r#"
+resource "terraform_data" "{name}" {{
+  triggers_replace = "{revision}"
+  {more}
+  provisioner "local-exec" {{
+    command = "sleep {delay}; echo {revision} >> \"$LOCALFS_ROOT/{name}.txt\""
+  }}
+}}
+"#
+    )
+}
+
+impl Stage {
+    /// A stage on which every place was applied once.
+    pub(crate) async fn new() -> Self {
+        let s = Scenario::new().await;
+        let repos = vec![s.repo.clone(), s.another("acme/second")];
+        let mut places = Vec::new();
+        for (repo, short) in ["infra", "second"].into_iter().enumerate() {
+            for workspace in ["network", "dns"] {
+                places.push(Place {
+                    repo,
+                    workspace,
+                    key: format!("{short}-{workspace}"),
+                    consent: match (short, workspace) {
+                        ("second", "dns") => Consent::Needed,
+                        _ => Consent::Unneeded,
+                    },
+                });
+            }
+        }
+        let of = |consent| match consent {
+            Consent::Needed => "apply = \"on-approval\"",
+            // What is made anew is held where nobody reviewed it; here a push is as good.
+            Consent::Unneeded => "unreviewed = \"apply\"",
+        };
+        for (repo, file) in ["acme.toml", "acme-second.toml"].into_iter().enumerate() {
+            let own = places.iter().filter(|place| place.repo == repo);
+            let text: String = own.map(|p| workspace(p.workspace, of(p.consent))).collect();
+            s.declare(file, &declaration(&repos[repo].full_name(), &text));
+        }
+        let shim = Shim::write(s.folder());
+        // The shim writes beside the run, where a sandbox would let it write nothing.
+        s.configure(&format!(
+            "engine = \"{}\"\n\n[sandbox]\nlevel = \"none\"",
+            shim.program().display()
+        ));
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let stage = Self {
+            s,
+            repos,
+            places,
+            shim,
+            forge: Forge::Honest,
+            ledger,
+            open: Vec::new(),
+            asked_at: BTreeMap::new(),
+        };
+        stage.watch_for_green();
+        stage.begin().await
+    }
+
+    async fn begin(mut self) -> Self {
+        for repo in 0..self.repos.len() {
+            let places = self.places_of(repo);
+            self.push(repo, &places, Duration::ZERO);
+        }
+        self.s.start();
+        self.settle().await;
+        self
+    }
+
+    /// Notes the world whenever an apply is called good, before the daemon hears that it was.
+    fn watch_for_green(&self) {
+        let (ledger, shim) = (Arc::clone(&self.ledger), self.shim.clone());
+        let keys: Vec<String> = self.places.iter().map(|p| p.key.clone()).collect();
+        let world: PathBuf = self.s.world();
+        self.s.hub.witness(move |truth| {
+            let Effect::StatusSet {
+                sha,
+                context,
+                state,
+                ..
+            } = &truth.effect
+            else {
+                return;
+            };
+            if (context.as_str(), state.as_str()) != ("mainstay/apply", "success") {
+                return;
+            }
+            let world = keys
+                .iter()
+                .map(|key| (key.clone(), in_world(&world, key)))
+                .collect();
+            let applying = shim
+                .alive()
+                .into_iter()
+                .filter(|start| start.applies())
+                .map(|start| (start.place, start.revision))
+                .collect();
+            let green = Green {
+                sha: sha.clone(),
+                world,
+                applying,
+            };
+            lock(&ledger).greens.push(green);
+        });
+    }
+
+    /// What people did so far.
+    ///
+    /// The model notes effects under its own lock and then takes this one: nobody who holds the
+    /// guard may ask the model anything.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.ledger)
+    }
+
+    /// The places of a repository.
+    pub(crate) fn places_of(&self, repo: usize) -> Vec<usize> {
+        let all = 0..self.places.len();
+        all.filter(|place| self.places[*place].repo == repo)
+            .collect()
+    }
+
+    /// The commit that brought what main has in a place, and the revision.
+    pub(crate) fn on_main(&self, key: &str) -> Option<(Brought, u64)> {
+        let ledger = self.ledger();
+        ledger.brought.iter().rev().find_map(|brought| {
+            let (_, revision) = brought.revisions.iter().find(|(of, _)| of == key)?;
+            Some((brought.clone(), *revision))
+        })
+    }
+
+    /// New revisions of places, as files with their content.
+    fn revise(
+        &self,
+        places: &[usize],
+        delay: Duration,
+    ) -> (Vec<(usize, u64)>, Vec<(String, String)>) {
+        let mut revisions = Vec::new();
+        let mut files = Vec::new();
+        for index in places {
+            let place = &self.places[*index];
+            let revision = {
+                let mut ledger = self.ledger();
+                ledger.revisions += 1;
+                ledger.revisions
+            };
+            revisions.push((*index, revision));
+            files.push((
+                format!("{}/main.tf", place.workspace),
+                module(&place.key, revision, delay),
+            ));
+        }
+        (revisions, files)
+    }
+
+    fn bring(&self, repo: usize, sha: &str, pull: Option<u64>, revisions: &[(usize, u64)]) {
+        let revisions = revisions
+            .iter()
+            .map(|(place, revision)| (self.places[*place].key.clone(), *revision))
+            .collect();
+        self.ledger().brought.push(Brought {
+            repo,
+            sha: sha.to_owned(),
+            pull,
+            revisions,
+        });
+    }
+
+    /// Pushes new revisions of places to main; gives the commit.
+    pub(crate) fn push(&self, repo: usize, places: &[usize], delay: Duration) -> String {
+        let (revisions, files) = self.revise(places, delay);
+        let sha = self.repos[repo].commit("main", &borrowed(&files), "Push");
+        self.bring(repo, &sha, None, &revisions);
+        sha
+    }
+
+    /// Opens a pull request that revises places; gives its number and head.
+    pub(crate) fn propose(
+        &mut self,
+        repo: usize,
+        places: &[usize],
+        delay: Duration,
+    ) -> (u64, String) {
+        let from = places
+            .iter()
+            .map(|place| self.on_main(&self.places[*place].key).map_or(0, |(_, r)| r))
+            .collect();
+        let (revisions, files) = self.revise(places, delay);
+        let branch = format!("change-{}", revisions[0].1);
+        let home = &self.repos[repo];
+        let main = home.head("main").expect("main is there");
+        home.branch(&branch, &main);
+        let head = home.commit(&branch, &borrowed(&files), &branch);
+        let number = home.open_pull(&branch, &branch, "main", "alice");
+        self.open.push(Open {
+            repo,
+            number,
+            branch,
+            revisions,
+            from,
+        });
+        (number, head)
+    }
+
+    /// Merges a pull request, or closes it where it conflicts; gives the commit of main.
+    pub(crate) fn merge(&mut self, repo: usize, number: u64, method: Method) -> Option<String> {
+        let at = self
+            .open
+            .iter()
+            .position(|open| (open.repo, open.number) == (repo, number))
+            .expect("it is open");
+        let open = self.open.remove(at);
+        self.forget_unseen(repo, number);
+        match self.repos[repo].merge(number, method, "alice") {
+            Ok(sha) => {
+                self.bring(repo, &sha, Some(number), &open.revisions);
+                Some(sha)
+            }
+            Err(_) => {
+                self.close(repo, number);
+                None
+            }
+        }
+    }
+
+    /// Somebody does something, as chance will have it.
+    pub(crate) fn people(&mut self, chance: &mut Chance) {
+        let delay = match chance.of(0..3) {
+            0 => chance.milliseconds(300..900),
+            _ => chance.milliseconds(0..60),
+        };
+        let repo = chance.index(self.repos.len());
+        let own = self.places_of(repo);
+        let places = match chance.of(0..4) {
+            0 => own,
+            _ => vec![*chance.one(&own)],
+        };
+        let of_repo: Vec<Open> = self
+            .open
+            .iter()
+            .filter(|open| open.repo == repo)
+            .cloned()
+            .collect();
+        let what = chance.of(0..10);
+        match (what, of_repo.as_slice()) {
+            (0..=2, open) if open.len() < 2 => {
+                self.propose(repo, &places, delay);
+            }
+            (_, []) => {
+                self.propose(repo, &places, delay);
+            }
+            (0..=5, open) => {
+                let number = chance.one(open).number;
+                let methods = [Method::Merge, Method::Squash, Method::Rebase];
+                let method = *chance.one(&methods);
+                self.merge(repo, number, method);
+            }
+            (6, open) => {
+                let number = chance.one(open).number;
+                self.revise_pull(repo, number, delay);
+            }
+            (7, open) => {
+                let number = chance.one(open).number;
+                self.says(repo, number, "mainstay plan");
+            }
+            (8, _) => {
+                self.push(repo, &places, delay);
+            }
+            (_, open) => {
+                let number = chance.one(open).number;
+                self.close(repo, number);
+            }
+        }
+    }
+
+    fn revise_pull(&mut self, repo: usize, number: u64, delay: Duration) {
+        let find = |open: &&mut Open| (open.repo, open.number) == (repo, number);
+        let of = self
+            .open
+            .iter()
+            .find(|o| (o.repo, o.number) == (repo, number));
+        let places: Vec<usize> = of
+            .expect("it is open")
+            .revisions
+            .iter()
+            .map(|r| r.0)
+            .collect();
+        let (revisions, files) = self.revise(&places, delay);
+        let open = self.open.iter_mut().find(find).expect("it is open");
+        open.revisions = revisions;
+        self.repos[repo].commit(&open.branch, &borrowed(&files), "More");
+    }
+
+    fn close(&mut self, repo: usize, number: u64) {
+        self.forget_unseen(repo, number);
+        self.open
+            .retain(|open| (open.repo, open.number) != (repo, number));
+        self.repos[repo].close(number, "alice");
+    }
+
+    /// Whether we ever commented on a pull request.
+    fn is_seen(&self, repo: usize, number: u64) -> bool {
+        let comments = self.repos[repo].comments(number);
+        comments.iter().any(|comment| comment.author == BOT)
+    }
+
+    /// A pull request that ends before it was ever seen open is nobody's to answer on.
+    fn forget_unseen(&self, repo: usize, number: u64) {
+        if !self.is_seen(repo, number) {
+            let on_it = |said: &Said| (said.repo, said.number) == (repo, number);
+            self.ledger().said.retain(|said| !on_it(said));
+        }
+    }
+
+    /// Alice writes a command.
+    pub(crate) fn says(&self, repo: usize, number: u64, text: &str) {
+        let comment = self.repos[repo].comment(number, "alice", text);
+        self.ledger().said.push(Said {
+            repo,
+            number,
+            comment,
+        });
+    }
+
+    /// A person looks at the places and does what Mainstay asks of them. Says what is not at rest.
+    pub(crate) fn look_after(&mut self) -> Vec<String> {
+        let mut waiting = Vec::new();
+        for place in self.places.clone() {
+            let (brought, revision) = self.on_main(&place.key).expect("it was begun");
+            let status = self.repos[place.repo].status(&brought.sha, "mainstay/apply");
+            let said = status.map(|s| (s.state, s.description));
+            match said
+                .as_ref()
+                .map(|(state, text)| (state.as_str(), text.as_str()))
+            {
+                Some(("success", _)) => continue,
+                // What failed of the commit may be the other workspace alone, and main be past it.
+                Some(("failure", text)) if !text.contains(place.workspace) => continue,
+                // Asked for again, it was applied with main's head of then, which says so.
+                Some(("failure", _)) if self.is_there(&place, revision) => continue,
+                Some(("failure", _)) => self.ask_to_apply(&place, &brought),
+                Some((_, text)) if text.starts_with("held") => self.ask_to_apply(&place, &brought),
+                _ => {}
+            }
+            waiting.push(format!("{} at {revision}: {said:?}", place.key));
+        }
+        for open in self.open.clone() {
+            let home = &self.repos[open.repo];
+            let head = home.head(&open.branch).expect("its branch is there");
+            let status = home.status(&head, "mainstay/plan");
+            let said = status.map(|s| (s.state, s.description));
+            let moved = open
+                .revisions
+                .iter()
+                .zip(&open.from)
+                .any(|((place, _), from)| {
+                    let now = self.on_main(&self.places[*place].key);
+                    now.is_some_and(|(_, revision)| revision != *from)
+                });
+            let target = format!("#{} of {}", open.number, home.full_name());
+            match said.as_ref().map(|(state, _)| state.as_str()) {
+                Some("success") if !moved => continue,
+                // What conflicts has no plan to wait for.
+                _ if moved => {
+                    self.close(open.repo, open.number);
+                    continue;
+                }
+                Some("failure" | "error") if self.may_ask(&target) => {
+                    self.says(open.repo, open.number, "mainstay plan");
+                }
+                _ => {}
+            }
+            waiting.push(format!("{target}: {said:?}"));
+        }
+        let passed_over = self.ledger().brought.clone();
+        for brought in passed_over {
+            let status = self.repos[brought.repo].status(&brought.sha, "mainstay/apply");
+            if status.is_none_or(|status| status.state == "pending") {
+                waiting.push(format!("the final status of {brought:?}"));
+            }
+        }
+        let said = self.ledger().said.clone();
+        for said in said {
+            if !self.answered(&said) {
+                waiting.push(format!("the answer to a command: {said:?}"));
+            }
+        }
+        waiting
+    }
+
+    /// Whether a place is at this revision, and main's head is called good.
+    fn is_there(&self, place: &Place, revision: u64) -> bool {
+        let home = &self.repos[place.repo];
+        let head = home.head("main").expect("main is there");
+        let status = home.status(&head, "mainstay/apply");
+        status.is_some_and(|status| status.state == "success")
+            && in_world(&self.s.world(), &place.key) == Some(revision)
+    }
+
+    /// Whether the reactions to a command say that it is done or refused.
+    fn answered(&self, said: &Said) -> bool {
+        let comments = self.repos[said.repo].comments(said.number);
+        let comment = comments.into_iter().find(|c| c.id == said.comment);
+        let reactions = comment.map(|c| c.reactions).unwrap_or_default();
+        reactions
+            .iter()
+            .any(|(who, what)| who == BOT && matches!(what.as_str(), "rocket" | "confused"))
+    }
+
+    fn may_ask(&mut self, target: &str) -> bool {
+        let asked = self.asked_at.get(target);
+        let may = asked.is_none_or(|at| at.elapsed() > ASKED_AGAIN);
+        if may {
+            self.asked_at.insert(target.to_owned(), Instant::now());
+        }
+        may
+    }
+
+    fn ask_to_apply(&mut self, place: &Place, brought: &Brought) {
+        if !self.may_ask(&place.key) {
+            return;
+        }
+        self.ledger().asked.push(Asked {
+            at: nanoseconds(),
+            key: place.key.clone(),
+        });
+        let line = format!("mainstay apply {}", place.workspace);
+        match brought.pull {
+            Some(number) if self.is_seen(place.repo, number) => {
+                self.says(place.repo, number, &line);
+            }
+            _ => {
+                let repo = self.repos[place.repo].full_name();
+                let arguments = ["apply", place.workspace, "--repo", &repo];
+                let asked = self.s.run(&arguments);
+                assert_eq!(asked.code, 0, "{}", asked.stderr);
+            }
+        }
+    }
+
+    /// Waits until nothing is left to do, while people do their part. The daemon runs.
+    pub(crate) async fn settle(&mut self) {
+        let began = Instant::now();
+        loop {
+            let waiting = self.look_after();
+            if waiting.is_empty() {
+                return;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the world does not come to rest: {waiting:#?}\n{}\n{}",
+                self.s.run(&["runs", "--limit", "40"]).stdout,
+                self.s.run(&["status", "--comments"]).stdout,
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Kills a Terraform that lives, if there is one, and says which.
+    pub(crate) fn kill_terraform(&self, chance: &mut Chance) -> Option<String> {
+        let alive = self.shim.alive();
+        if alive.is_empty() {
+            return None;
+        }
+        let chosen = chance.one(&alive);
+        self.note_kill(&chosen.place, chosen.revision);
+        chosen.kill();
+        Some(chosen.step.clone())
+    }
+
+    /// Kills the daemon and all that it started, as a power cut would.
+    pub(crate) fn kill_everything(&mut self) {
+        let began = nanoseconds();
+        self.s.kill();
+        let alive = self.shim.alive();
+        kill_below(self.s.folder());
+        // A supervisor that had its order may have started one more before it was killed too.
+        let later = self.shim.starts().into_iter().filter(|s| s.at >= began);
+        for start in alive.into_iter().chain(later) {
+            self.note_kill(&start.place, start.revision);
+        }
+    }
+
+    fn note_kill(&self, key: &str, revision: u64) {
+        self.ledger().killed.push(Killed {
+            at: nanoseconds(),
+            key: key.to_owned(),
+            revision,
+        });
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
+    files
+        .iter()
+        .map(|(path, content)| (path.as_str(), content.as_str()))
+        .collect()
+}

@@ -4,7 +4,6 @@ use anyhow::{Context as _, bail};
 
 use super::{ConfigArgument, Exit, shown};
 use crate::clock::now;
-use crate::config::Config;
 use crate::id::{RepoName, WorkspaceName};
 use crate::serve::DaemonSeen;
 use crate::store::{NewCommand, Store};
@@ -16,7 +15,7 @@ pub(super) fn ask(
     repo: Option<&str>,
     config: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
-    let (config, store, repo) = open(repo, config)?;
+    let (store, repo) = open(repo, config)?;
     let known: Vec<WorkspaceName> = store
         .workspaces(&repo)?
         .into_iter()
@@ -35,7 +34,7 @@ pub(super) fn ask(
         line.push(' ');
         line.push_str(name.as_str());
     }
-    note(&config, &store, &repo, line)
+    note(&store, &repo, line)
 }
 
 /// Writes into the record that a policy is overridden, and why.
@@ -45,13 +44,13 @@ pub(super) fn overrule(
     repo: Option<&str>,
     config: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
-    let (config, store, repo) = open(repo, config)?;
+    let (store, repo) = open(repo, config)?;
     // A command is one line of words.
     let reason = reason.join(" ");
     let reason: Vec<&str> = reason.split_whitespace().collect();
     let line = format!("mainstay override {policy} {}", reason.join(" "));
     match crate::decide::read(&line, &[]) {
-        Some(Ok(_)) => note(&config, &store, &repo, line),
+        Some(Ok(_)) => note(&store, &repo, line),
         Some(Err(refusal)) => bail!("{refusal}"),
         None => bail!(
             "`{policy}` is no name of a policy, or the reason is longer than a comment may be; \
@@ -61,7 +60,7 @@ pub(super) fn overrule(
 }
 
 /// The settings, the record, and the repository that is meant.
-fn open(repo: Option<&str>, config: &ConfigArgument) -> anyhow::Result<(Config, Store, RepoName)> {
+fn open(repo: Option<&str>, config: &ConfigArgument) -> anyhow::Result<(Store, RepoName)> {
     let (config, declarations) = shown::load(config)?;
     let store = Store::open_existing(&config.data_dir)?;
     let repos: Vec<RepoName> = declarations.into_iter().map(|d| d.repo).collect();
@@ -79,10 +78,10 @@ fn open(repo: Option<&str>, config: &ConfigArgument) -> anyhow::Result<(Config, 
         ),
     };
     let repo = repo.clone();
-    Ok((config, store, repo))
+    Ok((store, repo))
 }
 
-fn note(config: &Config, store: &Store, repo: &RepoName, line: String) -> anyhow::Result<Exit> {
+fn note(store: &Store, repo: &RepoName, line: String) -> anyhow::Result<Exit> {
     store.add_command(&NewCommand {
         repo: repo.clone(),
         comment: None,

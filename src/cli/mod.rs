@@ -380,6 +380,11 @@ Examples:
         format: ExportFormat,
         #[command(flatten)]
         filter: AuditFilter,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Runs the policies' own tests and says how much of the rules they reach

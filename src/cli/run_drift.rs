@@ -17,9 +17,7 @@ use crate::id::{RunId, WorkspaceName};
 use crate::plan::{Plan, Sign};
 use crate::report;
 use crate::run::{Run, State, Trigger};
-use crate::serve::{
-    Forges, find_engine, find_sandbox, keep_leases, open_fleet, own_environment,
-};
+use crate::serve::{Forges, find_engine, find_sandbox, keep_leases, open_fleet, own_environment};
 use crate::store::{RunUpdate, StoreError};
 use crate::tell::drift_report;
 use crate::worker::{Owner, Wishes, Worker};

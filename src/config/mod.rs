@@ -32,7 +32,9 @@ pub use github::{
 pub use limits::{Limits, Size};
 pub use location::{ConfigNotFound, DEFAULT_FILE, FILE_VARIABLE, find};
 pub use problem::{Problem, Severity};
-pub use settings::{Config, Engine, KeepSettings, LogFormat, SandboxLevel, SandboxOf, SandboxSettings};
+pub use settings::{
+    Config, Engine, KeepSettings, LogFormat, SandboxLevel, SandboxOf, SandboxSettings,
+};
 
 /// What [`load`] found.
 #[derive(Debug)]

@@ -145,7 +145,15 @@ pub async fn run(
     let mut environment = own_environment();
     environment.retain(|(name, _)| name != "TF_CLI_CONFIG_FILE" && name != "TF_PLUGIN_CACHE_DIR");
     environment.extend(stage.environment());
-    let Some(daemon) = Daemon::new(Arc::clone(&fleet), engine, Sandbox::none(), environment, end).await? else {
+    let Some(daemon) = Daemon::new(
+        Arc::clone(&fleet),
+        engine,
+        Sandbox::none(),
+        environment,
+        end,
+    )
+    .await?
+    else {
         return Ok(());
     };
     let stop = CancelToken::new();

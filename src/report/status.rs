@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::templates::Templates;
 use super::verdict::verdict;
-use super::{CheckOutcome, Progress, ProposalReport, ReportError, WorkspaceReport};
+use super::{Progress, ProposalReport, ReportError, WorkspaceReport};
 use crate::plan::text::legible;
 use crate::policy::Judgement;
 

@@ -30,8 +30,8 @@ use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError}
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
 use crate::plan::FingerprintKey;
-use crate::sandbox::{self, Level, NotAvailable, Sandbox};
 use crate::policy::Policies;
+use crate::sandbox::{self, Level, NotAvailable, Sandbox};
 use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;

@@ -272,10 +272,12 @@ fn take(
                 by: by.clone(),
                 reason: what.reason.clone(),
             };
-            Ok(match override_policy(tx, held, *run, &what.policy, &by, at)? {
-                Overridden::Released => Some(*run),
-                Overridden::Noted => None,
-            })
+            Ok(
+                match override_policy(tx, held, *run, &what.policy, &by, at)? {
+                    Overridden::Released => Some(*run),
+                    Overridden::Noted => None,
+                },
+            )
         }
         Effect::Cancel(run) => {
             stop(tx, held, *run, &Event::Cancelled { by: by.clone() }, at)?;

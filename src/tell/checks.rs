@@ -5,7 +5,7 @@ use crate::fleet::{Fleet, Tracked};
 use crate::forge::{Annotation, AnnotationLevel, CHECK_TEXT_LIMIT, CheckRun, CheckState};
 use crate::id::CommitSha;
 use crate::plan::{Diagnostic, Severity};
-use crate::report::{self, Light, Progress, ProposalReport, WorkspaceReport};
+use crate::report::{self, Templates, Light, Progress, ProposalReport, WorkspaceReport};
 use crate::run::CheckOutcome;
 use crate::store::StoreError;
 
@@ -46,7 +46,7 @@ pub(super) fn of_head(
             None => None,
         };
         let base = planned_on.unwrap_or_else(|| report.base.clone());
-        let check = check_run(report, base, workspace)?;
+        let check = check_run(report, base, workspace, &fleet.templates)?;
         let commit = commit.clone();
         all.push((target, Wanted::Check { commit, check }));
     }
@@ -96,10 +96,11 @@ fn check_run(
     report: &ProposalReport,
     base: CommitSha,
     workspace: &WorkspaceReport,
+    templates: &Templates,
 ) -> Result<CheckRun, report::ReportError> {
     // With the base that it was planned on, so that nothing is edited where another one changes nothing.
     let alone = only(report, workspace, base);
-    let said = report::plan_status(&alone);
+    let said = report::plan_status(&alone, templates)?;
     let state = match (said.light, &workspace.progress) {
         (_, Progress::NeedsPermission | Progress::Cancelled) => CheckState::ActionRequired,
         (Light::Pending, _) => CheckState::InProgress,
@@ -120,7 +121,7 @@ fn check_run(
         text: match state {
             // What comes is shown when it is there: until then nothing need be written anew.
             CheckState::InProgress => String::new(),
-            _ => cut(report::comment(&alone)?.trim(), CHECK_TEXT_LIMIT),
+            _ => cut(report::comment(&alone, templates)?.trim(), CHECK_TEXT_LIMIT),
         },
         annotations: annotations(workspace),
     })
@@ -144,6 +145,7 @@ fn only(report: &ProposalReport, workspace: &WorkspaceReport, base: CommitSha) -
         refusals: Vec::new(),
         help: Vec::new(),
         standing: report.standing.clone(),
+        data_types: report.data_types.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Stage, TellError, Wanted};
 use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{
-    Issue, Reaction, STATUS_DESCRIPTION_LIMIT, ShowsChecks, Speaks, Status, StatusState,
+    Issue, Reaction, ShowsChecks, Speaks, Status, StatusState,
 };
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
 use crate::report::{self, ApplyWords, DriftReport, HoldReport, Light};
@@ -244,7 +244,7 @@ fn end_what_was_pending(
     {
         let end = Status {
             state: StatusState::Error,
-            description: short(&description),
+            description: description.clone(),
             context: status.context.clone(),
         };
         // It stays wanted until it is told.

@@ -89,7 +89,7 @@ impl Limits {
             window: Duration::from_secs(3_600),
             standings: BTreeMap::new(),
             waits: BTreeMap::new(),
-            under_way: TimeDelta::zero(),
+            under_way: ON_ITS_WAY,
         }
     }
 

@@ -91,7 +91,7 @@ fn note(store: &Store, repo: &RepoName, line: String) -> anyhow::Result<Exit> {
         written_at: now(),
         head: None,
     })?;
-    match DaemonSeen::look(&store)? {
+    match DaemonSeen::look(store)? {
         DaemonSeen::Runs { .. } | DaemonSeen::Silent { .. } => anstream::eprintln!(
             "Asked the daemon: `{line}` in {repo}. `mainstay status` shows what becomes of it."
         ),

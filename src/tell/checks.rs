@@ -5,7 +5,7 @@ use crate::fleet::{Fleet, Tracked};
 use crate::forge::{Annotation, AnnotationLevel, CHECK_TEXT_LIMIT, CheckRun, CheckState};
 use crate::id::CommitSha;
 use crate::plan::{Diagnostic, Severity};
-use crate::report::{self, Templates, Light, Progress, ProposalReport, WorkspaceReport};
+use crate::report::{self, Light, Progress, ProposalReport, Templates, WorkspaceReport};
 use crate::run::CheckOutcome;
 use crate::store::StoreError;
 
@@ -277,6 +277,7 @@ mod tests {
             checks,
             verdict: None,
             reviewed: None,
+            since: None,
             took: Duration::ZERO,
             on_merge: OnMerge::Apply,
             state_note: None,

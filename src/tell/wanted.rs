@@ -7,9 +7,7 @@ use super::proposal::{self, Standing};
 use super::{Stage, TellError, Wanted};
 use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::forge::{
-    Issue, Reaction, ShowsChecks, Speaks, Status, StatusState,
-};
+use crate::forge::{Issue, Reaction, ShowsChecks, Speaks, Status, StatusState};
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
 use crate::report::{self, ApplyWords, DriftReport, HoldReport, Light};
 use crate::run::{Purpose, Run, State};

@@ -351,7 +351,7 @@ fn a_check_that_fails_is_an_error_and_one_that_warns_is_none() {
     };
     let failed = ran("fail").ended_with(1);
     assert!(
-        failed.stdout.contains("Checks failed in network"),
+        failed.stdout.contains("network changes · 1 check failed"),
         "{}",
         failed.stdout
     );

@@ -6,7 +6,8 @@ use super::{ConfigArgument, Exit, shown};
 use crate::config::LogFormat;
 use crate::engine::CancelToken;
 use crate::serve::{
-    Daemon, Ended, Forges, find_engine, find_sandbox, open_fleet, own_environment, say_sandbox,
+    Daemon, Ended, Forges, find_engine, find_sandbox, load_policies, open_fleet, own_environment,
+    say_sandbox,
 };
 use crate::{demo, web};
 
@@ -23,10 +24,11 @@ pub(super) fn serve(argument: &ConfigArgument) -> anyhow::Result<Exit> {
         shown::log(config.log, LOG_DEFAULT);
         let sandbox = find_sandbox(&config)?;
         say_sandbox(&sandbox);
+        let policies = load_policies(&config, &declarations)?;
         let engine = find_engine(&config)?;
         let forges = Forges::new(&config, &declarations)?;
         let fleet = open_fleet(config, declarations, &forges)?;
-        let Some(daemon) = Daemon::new(fleet, engine, sandbox, own_environment(), &end).await? else {
+        let Some(daemon) = Daemon::new(fleet, engine, sandbox, policies, own_environment(), &end).await? else {
             return Ok(Exit::Nothing);
         };
         let listener = web::listen(daemon.fleet(), &end).await?;

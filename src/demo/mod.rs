@@ -18,7 +18,9 @@ use crate::provider;
 use crate::report;
 use crate::run::{Purpose, Run, State};
 use crate::sandbox::Sandbox;
-use crate::serve::{Daemon, Forges, StartError, find_engine, open_fleet, own_environment};
+use crate::serve::{
+    Daemon, Forges, StartError, find_engine, load_policies, open_fleet, own_environment,
+};
 use crate::store::{NewCommand, RunFilter, StoreError};
 use crate::tell::{Wanted, drift_report};
 
@@ -140,6 +142,7 @@ pub async fn run(
     let loaded = config::load(&stage.config);
     let (config, declarations) = loaded.into_valid()?;
     let engine = find_engine(&config)?;
+    let policies = load_policies(&config, &declarations)?;
     let forges = Forges::new(&config, &declarations)?;
     let fleet = open_fleet(config, declarations, &forges)?;
     let mut environment = own_environment();
@@ -149,6 +152,7 @@ pub async fn run(
         Arc::clone(&fleet),
         engine,
         Sandbox::none(),
+        policies,
         environment,
         end,
     )

@@ -90,13 +90,6 @@ fn how_planned(report: &ProposalReport) -> String {
             losses,
         );
     }
-    let failed_checks = count(WorkspaceReport::checks_failed);
-    if failed_checks > 0 && under_way == 0 {
-        return with(
-            format!("Checks failed in {}", of(failed_checks, all, report)),
-            losses,
-        );
-    }
     if forks > 0 {
         return "From a fork: planned when a person who may write here asks for it".to_owned();
     }

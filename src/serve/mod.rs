@@ -354,11 +354,10 @@ impl Daemon {
         fleet: Arc<Fleet>,
         engine: Arc<Engine>,
         sandbox: Sandbox,
+        policies: Policies,
         environment: Vec<(String, String)>,
         end: &CancelToken,
     ) -> Result<Option<Self>, StartError> {
-        let declared = fleet.repositories.values().map(|t| &t.declaration);
-        let policies = Arc::new(load_policies(&fleet.config, declared)?);
         let Some(turn) = Turn::wait(&fleet.store, &fleet.config.data_dir, end).await? else {
             return Ok(None);
         };
@@ -369,12 +368,12 @@ impl Daemon {
                 .ensure_repository(tracked.repo(), &tracked.declaration.branch)?;
         }
         let version = engine.version().await?;
-        info!(engine = %version, repositories = fleet.repositories.len(), data_dir = %fleet.config.data_dir.display(), "Mainstay {} starts with {version}", env!("CARGO_PKG_VERSION"));
+        info!(engine = %version, repositories = fleet.repositories.len(), data_dir = %fleet.config.data_dir.display(), "Mainstay {} starts with {} {version}", env!("CARGO_PKG_VERSION"), engine.flavour());
         Ok(Some(Self {
             fleet,
             engine,
             sandbox,
-            policies,
+            policies: Arc::new(policies),
             environment,
             turn,
         }))

@@ -87,7 +87,7 @@ impl Scenario {
         // A program of the test's own in Terraform's place tells the test what it does.
         let level = if more.contains(GATED) { "none" } else { "auto" };
         let text = format!(
-            "data_dir = \"var\"\npoll_every = \"200ms\"\nlisten = \"off\"\n{more}\n\n[github]\napi_url = \"{}\"\n\n[sandbox]\nlevel = \"{level}\"\nwrite = [\"world\"]\n",
+            "data_dir = \"var\"\npoll_every = \"200ms\"\nlisten = \"off\"\n{more}\n\n[sandbox]\nlevel = \"{level}\"\nwrite = [\"world\"]\n\n[github]\napi_url = \"{}\"\n",
             self.hub.api_url()
         );
         std::fs::write(self.config(), text).expect("the settings can be written");

@@ -426,6 +426,7 @@ fn report(plan: plan::Plan) -> ProposalReport {
             on_merge: OnMerge::Apply,
             state_note: None,
             after_merge: None,
+            reviewed: None,
         }],
         conflict: None,
         removed: Vec::new(),

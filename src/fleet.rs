@@ -1,6 +1,8 @@
 //! The repositories that are kept, each with its declaration, its forge and its mirror, and
 //! the record they share: what `watch`, `worker` and `tell` work on.
 
+mod looks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use crate::id::{RepoName, WorkspaceName};
 use crate::plan::FingerprintKey;
 use crate::store::{ProposalRow, ProposalState, Store, StoreError};
 use crate::workspace::{Declaration, Settings};
+
+pub use looks::{Came, Looks};
 
 /// A repository that is kept.
 pub struct Tracked {
@@ -99,6 +103,8 @@ pub struct Fleet {
     pub repositories: BTreeMap<RepoName, Arc<Tracked>>,
     /// The key that plans are told apart by.
     pub key: FingerprintKey,
+    /// Looks that somebody waits for.
+    pub looks: Looks,
 }
 
 impl Fleet {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ObjectId, ProposalKey, RepoName, RunId, WorkspaceName};
-use crate::plan::{Diagnostic, Plan};
+use crate::plan::{Diagnostic, Plan, StateVersion};
 use crate::policy::Verdict;
 
 /// What a run is for.
@@ -281,6 +281,14 @@ pub struct RunResult {
     pub verdict: Option<Verdict>,
     /// How long Terraform's steps took together.
     pub took: Duration,
+    /// The keyed digest of the configuration and lock file in the plan; `None` where it is not known.
+    pub configuration: Option<String>,
+    /// The state that the plan was made on, where it is known.
+    pub state: Option<StateVersion>,
+    /// The SHA-256 of the plan's file, in hexadecimal: what is applied is this file.
+    pub plan_sha256: Option<String>,
+    /// How the plan of a merge compares with what reviewers saw.
+    pub reviewed: Option<Reviewed>,
     /// Why the change is held.
     pub hold: Option<String>,
     /// The fingerprint of the plan that a person agreed to, and who did.
@@ -334,6 +342,29 @@ pub struct Approval {
     pub fingerprint: String,
     /// Who agreed.
     pub by: String,
+}
+
+/// How the plan of a merge compares with what reviewers saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Reviewed {
+    /// Changes, configuration and files are those that a proposal showed.
+    Exactly,
+    /// The changes are those that a proposal showed, made by other code.
+    SameChanges,
+    /// Each change was shown by a proposal, and no proposal showed them all.
+    InParts,
+    /// It differs from what was shown.
+    Differs {
+        /// Addresses of the resources that were not among what was shown.
+        joined: Vec<String>,
+        /// Addresses of the resources that were shown and change no more.
+        left: Vec<String>,
+        /// Addresses of the resources whose change is another than was shown.
+        otherwise: Vec<String>,
+    },
+    /// No proposal showed it.
+    Nobody,
 }
 
 /// What failed in a run, for people. Secrets are masked already.

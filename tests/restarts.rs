@@ -74,6 +74,34 @@ async fn a_plan_that_the_end_cut_short_is_made_after_the_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_main_replaced_while_it_was_planned_is_not_applied() {
+    let mut s = gated().await;
+    assert!(s.stop().success());
+    // No look comes by the clock: only the one just before the apply can see what is new.
+    let settings = std::fs::read_to_string(s.config()).unwrap();
+    std::fs::write(s.config(), settings.replace("200ms", "1h")).unwrap();
+    s.shut_gate("show");
+    let push = |s: &Scenario, content: &str| {
+        let file = one_file("subnet", content);
+        s.repo
+            .commit("main", &[("network/main.tf", &file)], "Widen")
+    };
+    push(&s, "10.0.0.0/16");
+    s.start();
+    s.run_is("merge", "network", "planning").await;
+    s.wait("the plan before the gate", |s| {
+        (s.starts("show") == 2).then_some(())
+    })
+    .await;
+    let newer = push(&s, "10.0.0.0/20");
+    s.open_gate("show");
+    s.status_is(&newer, "mainstay/apply", "success").await;
+    assert_eq!(s.in_world("subnet.txt").as_deref(), Some("10.0.0.0/20"));
+    assert_eq!(s.starts("apply"), 2, "only the newer one was applied");
+    s.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_apply_ends_within_the_grace_before_the_daemon_does() {
     let mut s = gated().await;
     let (pull, commit) = merge_slow(&mut s, 2000).await;

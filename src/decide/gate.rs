@@ -1,19 +1,9 @@
 //! Whether a merged change is applied at once or waits for a person.
 
-use std::collections::HashSet;
-
+use super::reviewed::Review;
 use crate::plan::{Action, Change, Plan};
 use crate::run::Approval;
 use crate::workspace::{ApplyMode, Settings, Unreviewed};
-
-/// What reviewers saw of a merged change.
-#[derive(Debug, Clone, Default)]
-pub struct Review {
-    /// Digests of the changes that the plans of the merged proposals showed.
-    pub changes: HashSet<String>,
-    /// Fingerprints of those plans as a whole.
-    pub plans: HashSet<String>,
-}
 
 /// What follows a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +49,13 @@ pub fn after_plan(
     if settings.apply != ApplyMode::OnMerge {
         return Next::Hold("a person must agree to every change of this workspace".to_owned());
     }
-    if review.plans.contains(&plan.fingerprint) {
+    if review.covers_plan(&plan.fingerprint) {
         return Next::Apply;
     }
     let beyond: Vec<&Change> = plan
         .changes
         .iter()
-        .filter(|c| c.action != Action::Read && !review.changes.contains(&c.digest))
+        .filter(|c| c.action != Action::Read && !review.covers(&c.address, &c.digest))
         .collect();
     let destroys = beyond.iter().filter(|c| c.action.destroys()).count();
     match settings.unreviewed {
@@ -110,23 +100,23 @@ mod tests {
     }
 
     fn plan(changes: Vec<Change>) -> Plan {
+        let changes_fingerprint = changes.iter().map(|c| c.digest.as_str()).collect();
         Plan {
             counts: Counts {
                 update: changes.len(),
                 ..Counts::default()
             },
             changes,
-            fingerprint: "f".into(),
+            fingerprint: changes_fingerprint,
             complete: true,
             ..Plan::default()
         }
     }
 
     fn seen(plan: &Plan) -> Review {
-        Review {
-            changes: plan.changes.iter().map(|c| c.digest.clone()).collect(),
-            ..Review::default()
-        }
+        let mut review = Review::default();
+        review.add(plan, None, String::new());
+        review
     }
 
     fn settings(unreviewed: Unreviewed) -> Settings {
@@ -195,11 +185,17 @@ mod tests {
         let rule = settings(Unreviewed::Hold);
         let none = Review::default();
         assert_eq!(
-            after_plan(&made, &rule, &none, Some(&approval("f")), None),
+            after_plan(
+                &made,
+                &rule,
+                &none,
+                Some(&approval(&made.fingerprint)),
+                None
+            ),
             Next::Apply
         );
         assert!(matches!(
-            after_plan(&made, &rule, &none, Some(&approval("g")), None),
+            after_plan(&made, &rule, &none, Some(&approval("another")), None),
             Next::Hold(_)
         ));
     }

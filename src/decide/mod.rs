@@ -3,6 +3,7 @@
 mod command;
 mod facts;
 mod gate;
+mod reviewed;
 mod schedule;
 
 pub use command::{
@@ -13,5 +14,6 @@ pub use facts::{
     ProposalFacts, RunFacts, Settled, Standing, Stopping, Touched, Trust, View, ViewedWorkspace,
     WorkspaceFacts,
 };
-pub use gate::{Next, Review, after_plan};
+pub use gate::{Next, after_plan};
+pub use reviewed::Review;
 pub use schedule::{Action, drift_order, due, merged_since, next_drift, next_to_start};

@@ -339,6 +339,7 @@ async fn plan_one(
         },
         state_note,
         after_merge: None,
+        reviewed: None,
     };
     let saved = match engine.plan(&job, PlanMode::Normal, &observer, cancel).await {
         Ok(saved) => saved,

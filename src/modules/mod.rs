@@ -20,7 +20,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
 use crate::id::ObjectId;
-use crate::workspace::{Declaration, Workspace};
+use crate::workspace::{Declaration, Settings, Workspace};
 
 pub use path::{FollowError, Followed, follow};
 
@@ -99,8 +99,9 @@ pub enum TreeError {
 pub struct Resolved {
     /// The workspace.
     pub workspace: Workspace,
-    /// Hexadecimal SHA-256 over path, mode and id of each of `files`: equal
-    /// where nothing that concerns the workspace differs.
+    /// Hexadecimal SHA-256 over path, mode and id of each of `files`, the variable
+    /// files' order and Terraform's workspace: equal where nothing that concerns the
+    /// workspace differs.
     pub inputs: String,
     /// Paths of the files that concern it: those that a run needs, and those
     /// that are only watched.
@@ -223,8 +224,8 @@ pub fn resolve(tree: &dyn Tree, declaration: &Declaration) -> Result<Vec<Resolve
                     .cloned(),
             );
             Ok(Resolved {
+                inputs: digest(tree, &closure.files, &workspace.settings),
                 workspace,
-                inputs: digest(tree, &closure.files),
                 files: closure.files,
                 backend: closure.backend,
                 required_version: closure.required_version,
@@ -277,18 +278,29 @@ fn globs(file: &std::path::Path, patterns: &[String]) -> Result<GlobSet, Resolve
     })
 }
 
-/// SHA-256 over path, mode and id of each of `files`.
-fn digest(tree: &dyn Tree, files: &BTreeSet<String>) -> String {
+/// SHA-256 over path, mode and id of each of `files`, and over the settings that say
+/// what Terraform makes of them: which of its workspaces, and which variables win.
+fn digest(tree: &dyn Tree, files: &BTreeSet<String>, settings: &Settings) -> String {
     let mut hash = Sha256::new();
+    // The length keeps two lists apart that would read alike when strung together.
+    let mut add = |kind: u8, text: &str| {
+        hash.update([kind]);
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    };
+    if let Some(name) = &settings.terraform_workspace {
+        add(b'w', name);
+    }
+    for file in &settings.var_files {
+        add(b'v', file);
+    }
     for (path, entry) in files
         .iter()
         .filter_map(|path| tree.files().get_key_value(path))
     {
-        // The length keeps two lists of files apart that would read alike when strung together.
-        hash.update((path.len() as u64).to_be_bytes());
-        hash.update(path.as_bytes());
-        hash.update(entry.kind.mode().as_bytes());
-        hash.update(entry.id.as_str().as_bytes());
+        add(b'f', path);
+        add(b'm', entry.kind.mode());
+        add(b'i', entry.id.as_str());
     }
     hex::encode(hash.finalize())
 }

@@ -424,6 +424,25 @@ fn a_mode_alone_changes_the_inputs() {
     assert_ne!(one(&tree, "a").inputs, one(&other, "a").inputs);
 }
 
+#[test]
+fn another_order_of_variable_files_or_another_terraform_workspace_is_another_input() {
+    let tree = MemoryTree::new()
+        .file("a/main.tf", "")
+        .file("a/one.tfvars", "")
+        .file("a/two.tfvars", "");
+    let with = |var_files: &[&str], terraform_workspace: Option<&str>| {
+        let mut declaration = declaration(&["a"]);
+        let settings = &mut declaration.workspaces[0].settings;
+        settings.var_files = var_files.iter().map(|f| (*f).to_owned()).collect();
+        settings.terraform_workspace = terraform_workspace.map(str::to_owned);
+        resolve(&tree, &declaration).unwrap().remove(0).inputs
+    };
+    let both = with(&["one.tfvars", "two.tfvars"], None);
+    assert_eq!(both, with(&["one.tfvars", "two.tfvars"], None));
+    assert_ne!(both, with(&["two.tfvars", "one.tfvars"], None));
+    assert_ne!(both, with(&["one.tfvars", "two.tfvars"], Some("blue")));
+}
+
 /// Pieces that configuration is made of, some of them broken.
 fn piece() -> impl Strategy<Value = String> {
     prop::sample::select(vec![

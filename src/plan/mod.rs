@@ -1,5 +1,6 @@
 //! What Terraform says would change: plan JSON read into changes, counts and a fingerprint.
 
+mod carried;
 mod diagnostic;
 mod difference;
 mod fingerprint;
@@ -20,6 +21,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use carried::{Carried, CarriedError, StateVersion, look_into};
 pub use fingerprint::FingerprintKey;
 pub use read::{PlanError, read, read_file, read_masked};
 

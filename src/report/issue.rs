@@ -195,6 +195,7 @@ fn as_workspace(report: &HoldReport) -> WorkspaceReport {
         on_merge: OnMerge::HoldApproval,
         state_note: None,
         after_merge: Some(report.outcome.clone()),
+        reviewed: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::id::{BranchName, CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Diagnostic, Plan};
 use crate::policy::Verdict;
-pub use crate::run::{AppliedParts, Check, CheckOutcome, Failure};
+pub use crate::run::{AppliedParts, Check, CheckOutcome, Failure, Reviewed};
 
 mod comment;
 mod diff;
@@ -127,6 +127,8 @@ pub struct WorkspaceReport {
     pub state_note: Option<String>,
     /// What the merge did, once there was one.
     pub after_merge: Option<AfterMerge>,
+    /// How the merge's plan compares with what reviewers saw, where both are known.
+    pub reviewed: Option<Reviewed>,
 }
 
 /// How far the plan of a workspace is.
@@ -236,6 +238,16 @@ pub enum ReportError {
         /// What was given.
         marker: String,
     },
+}
+
+impl ProposalReport {
+    /// Whether a run of it still goes on or waits for its turn.
+    pub fn is_under_way(&self) -> bool {
+        self.workspaces.iter().any(|w| match &w.after_merge {
+            Some(after) => matches!(after, AfterMerge::Waiting | AfterMerge::Running),
+            None => matches!(w.progress, Progress::Waiting | Progress::Running(_)),
+        })
+    }
 }
 
 impl WorkspaceReport {

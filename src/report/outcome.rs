@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::words::{Tense, counted, cut_off, took};
-use super::{AfterMerge, AppliedParts, ProposalReport, WorkspaceReport};
+use super::{AfterMerge, AppliedParts, ProposalReport, Reviewed, WorkspaceReport};
 
 /// What the merge did, a sentence for each workspace.
 pub(super) fn outcomes(report: &ProposalReport, limit: usize) -> Vec<Outcome> {
@@ -89,7 +89,50 @@ pub(super) fn outcome(workspace: &WorkspaceReport, limit: usize) -> Outcome {
             format!("`{name}` was interrupted, and how far it came is not known: {next}")
         }
     };
-    Outcome { sentence, lists }
+    let compared = match &workspace.after_merge {
+        Some(AfterMerge::Applied { .. } | AfterMerge::Held { .. }) => workspace.reviewed.as_ref(),
+        _ => None,
+    };
+    let Some(reviewed) = compared else {
+        return Outcome { sentence, lists };
+    };
+    lists.extend(differences(reviewed, limit));
+    Outcome {
+        sentence: format!("{sentence}. {}", against_review(reviewed)),
+        lists,
+    }
+}
+
+/// How what was applied or is held compares with what reviewers saw, in a sentence.
+fn against_review(reviewed: &Reviewed) -> &'static str {
+    match reviewed {
+        Reviewed::Exactly => "It is exactly as reviewed",
+        Reviewed::SameChanges => "It is the same changes as reviewed, by other code",
+        Reviewed::InParts => "Each change was reviewed, in plans of their own",
+        Reviewed::Differs { .. } => "It differs from what was reviewed",
+        Reviewed::Nobody => "No pull request showed it",
+    }
+}
+
+/// Resource by resource, what differs from what reviewers saw.
+fn differences(reviewed: &Reviewed, limit: usize) -> Vec<Addresses> {
+    match reviewed {
+        Reviewed::Differs {
+            joined,
+            left,
+            otherwise,
+        } => listed(
+            [
+                ("not among what was reviewed", joined),
+                ("reviewed, and not changed any more", left),
+                ("changed in another way than reviewed", otherwise),
+            ],
+            limit,
+        ),
+        Reviewed::Exactly | Reviewed::SameChanges | Reviewed::InParts | Reviewed::Nobody => {
+            Vec::new()
+        }
+    }
 }
 
 /// How far an apply came that did not do all.
@@ -100,17 +143,28 @@ fn reached(parts: &AppliedParts, limit: usize) -> Vec<Addresses> {
         not_reached,
         unknown,
     } = parts;
-    [
-        ("applied before", done),
-        ("failed", failed),
-        ("begun, and not seen to end", unknown),
-        ("not reached", not_reached),
-    ]
-    .into_iter()
-    .filter(|(_, addresses)| !addresses.is_empty())
-    .map(|(word, addresses)| {
-        let (names, more) = cut_off(addresses.clone(), limit);
-        Addresses { word, names, more }
-    })
-    .collect()
+    listed(
+        [
+            ("applied before", done),
+            ("failed", failed),
+            ("begun, and not seen to end", unknown),
+            ("not reached", not_reached),
+        ],
+        limit,
+    )
+}
+
+/// The lists that are not empty, each up to a limit.
+fn listed<const N: usize>(
+    lists: [(&'static str, &Vec<String>); N],
+    limit: usize,
+) -> Vec<Addresses> {
+    lists
+        .into_iter()
+        .filter(|(_, addresses)| !addresses.is_empty())
+        .map(|(word, addresses)| {
+            let (names, more) = cut_off(addresses.clone(), limit);
+            Addresses { word, names, more }
+        })
+        .collect()
 }

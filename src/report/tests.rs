@@ -65,6 +65,7 @@ fn workspace(name: &str, progress: Progress) -> WorkspaceReport {
         on_merge: OnMerge::Apply,
         state_note: None,
         after_merge: None,
+        reviewed: None,
     }
 }
 
@@ -645,8 +646,6 @@ fn hold(outcome: AfterMerge) -> HoldReport {
         branch: "main".parse().unwrap(),
         outcome,
         warnings: Vec::new(),
-        checks: Vec::new(),
-        verdict: None,
     }
 }
 

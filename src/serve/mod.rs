@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::config::{Config, Engine as EngineSetting, GithubCredential};
 use crate::engine::{CancelToken, Engine, EngineError, Program};
 use crate::fault::chain;
-use crate::fleet::{Fleet, Tracked};
+use crate::fleet::{Fleet, Looks, Tracked};
 use crate::forge::github::{Auth, GitHub, Settings as GitHubSettings, SetupError};
 use crate::forge::{Forge, Plain, RemoteHeads};
 use crate::id::{CommitSha, RepoName};
@@ -202,6 +202,7 @@ pub fn open_fleet(
         store,
         repositories,
         key,
+        looks: Looks::default(),
     }))
 }
 

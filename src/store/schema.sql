@@ -121,6 +121,7 @@ CREATE TABLE tellings (
     error     TEXT,
     attempts  INTEGER NOT NULL DEFAULT 0,
     retry_at  TEXT,
+    calm_until TEXT,               -- what is still under way is not told anew before
     changed_at TEXT NOT NULL,
     PRIMARY KEY (repo, target)
 ) STRICT;

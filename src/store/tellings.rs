@@ -25,9 +25,12 @@ pub struct Telling {
     pub attempts: u32,
     /// Not to be tried again before.
     pub retry_at: Option<Timestamp>,
+    /// What is still under way is not told anew before.
+    pub calm_until: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "repo, target, wanted, told, remote_id, error, attempts, retry_at";
+const COLUMNS: &str =
+    "repo, target, wanted, told, remote_id, error, attempts, retry_at, calm_until";
 
 impl Store {
     /// Records what shall be shown. A change makes it due at once.
@@ -52,7 +55,7 @@ impl Store {
         })
     }
 
-    /// Records that the outside shows it.
+    /// Records that the outside shows it. What was under way is not told anew before `calm_until`.
     ///
     /// # Errors
     ///
@@ -63,12 +66,13 @@ impl Store {
         target: &str,
         digest: &str,
         remote_id: Option<u64>,
+        calm_until: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.execute(
                 "UPDATE tellings SET told = ?3, remote_id = COALESCE(?4, remote_id), error = NULL, attempts = 0, \
-                 retry_at = NULL WHERE repo = ?1 AND target = ?2",
-                params![repo.as_str(), target, digest, remote_id.map(u64::cast_signed)],
+                 retry_at = NULL, calm_until = ?5 WHERE repo = ?1 AND target = ?2",
+                params![repo.as_str(), target, digest, remote_id.map(u64::cast_signed), calm_until],
             )?;
             Ok(())
         })
@@ -138,5 +142,6 @@ fn telling(repo: &RepoName, row: &Row<'_>) -> Result<Telling, StoreError> {
         error: row.get(5)?,
         attempts: row.get(6)?,
         retry_at: row.get(7)?,
+        calm_until: row.get(8)?,
     })
 }

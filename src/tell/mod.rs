@@ -27,6 +27,10 @@ use crate::store::{StoreError, Telling};
 /// The first wait after a failure that may pass; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: TimeDelta = TimeDelta::seconds(2);
 
+/// The time between two texts about something that is still under way. Each costs one of the 80
+/// requests that GitHub lets create content in a minute, and the one that matters is the last.
+const CALM: TimeDelta = TimeDelta::seconds(10);
+
 /// The longest wait between two tries.
 const LONGEST_WAIT: TimeDelta = TimeDelta::minutes(5);
 
@@ -56,6 +60,8 @@ pub enum Wanted {
         marker: String,
         /// All of its text.
         body: String,
+        /// Whether what it tells of still goes on.
+        stage: Stage,
     },
     /// A commit's status.
     Status {
@@ -63,6 +69,8 @@ pub enum Wanted {
         commit: CommitSha,
         /// The status.
         status: Status,
+        /// Whether what it tells of still goes on.
+        stage: Stage,
     },
     /// An issue.
     Issue {
@@ -78,6 +86,25 @@ pub enum Wanted {
         /// All of ours.
         reactions: Vec<Reaction>,
     },
+}
+
+/// Whether what is told of still goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It goes on, and the text changes with each step.
+    UnderWay,
+    /// It came to an end, or waits for a person.
+    Settled,
+}
+
+impl Wanted {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Comment { stage, .. } | Self::Status { stage, .. } => *stage,
+            Self::Issue { .. } | Self::Reactions { .. } => Stage::Settled,
+        }
+    }
 }
 
 /// Computes what shall be shown of a repository and shows what is not shown yet.
@@ -142,6 +169,10 @@ async fn show(
         // Written by another version: the next look writes it anew where it still holds.
         return Ok(None);
     };
+    let stage = wanted.stage();
+    if let (Stage::UnderWay, Some(calm)) = (stage, telling.calm_until.filter(|at| *at > now())) {
+        return Ok(Some(calm));
+    }
     let outcome = match tracked.forge.speaks() {
         Speaks::No => Ok(None),
         Speaks::Yes => send(tracked.forge.as_ref(), tracked, telling, wanted).await,
@@ -149,7 +180,10 @@ async fn show(
     match outcome {
         Ok(remote_id) => {
             info!(repo = %repo, target = %telling.target, "Told {repo}: {}", telling.target);
-            fleet.store.told(repo, &telling.target, digest, remote_id)?;
+            let calm = (stage == Stage::UnderWay).then(|| now() + CALM);
+            fleet
+                .store
+                .told(repo, &telling.target, digest, remote_id, calm)?;
             Ok(None)
         }
         Err(error) => {
@@ -191,6 +225,7 @@ async fn send(
             issue: Some(issue),
             marker,
             body,
+            ..
         } => {
             let known = telling.remote_id.map(CommentId);
             forge
@@ -198,7 +233,7 @@ async fn send(
                 .await
                 .map(|id| Some(id.0))
         }
-        Wanted::Status { commit, status } => forge
+        Wanted::Status { commit, status, .. } => forge
             .set_status(repo, &commit, &status)
             .await
             .map(|()| None),

@@ -10,7 +10,7 @@ use crate::id::{BranchName, ProposalKey, WorkspaceName};
 use crate::report::{
     self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, WorkspaceReport,
 };
-use crate::run::{Purpose, Run, State, Trigger};
+use crate::run::{Purpose, Reviewed, Run, State, Trigger};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 use crate::workspace::{ApplyMode, Settings};
 
@@ -215,7 +215,7 @@ pub fn run_report(
             &touch,
             Trust::May,
             Some(run),
-            merge.then(|| after_merge(run)),
+            merge.then(|| (after_merge(run), run.result.reviewed.clone())),
         )
     };
     ProposalReport {
@@ -303,10 +303,11 @@ fn workspace(
     touch: &Touched,
     trust: Trust,
     run: Option<&Run>,
-    after_merge: Option<AfterMerge>,
+    after: Option<(AfterMerge, Option<Reviewed>)>,
 ) -> WorkspaceReport {
     let progress = progress(touch, trust, run);
     let current = run.filter(|run| run.what.inputs == touch.inputs);
+    let (after_merge, reviewed) = after.unzip();
     WorkspaceReport {
         name: touch.name.clone(),
         environment: settings.and_then(|s| s.environment.clone()),
@@ -328,6 +329,7 @@ fn workspace(
         state_note: None,
         run: current.map(|run| run.id),
         after_merge,
+        reviewed: reviewed.flatten(),
     }
 }
 
@@ -337,7 +339,7 @@ fn after_merge_of(
     tracked: &Tracked,
     merged_as: &crate::id::CommitSha,
     name: &WorkspaceName,
-) -> Result<Option<AfterMerge>, StoreError> {
+) -> Result<Option<(AfterMerge, Option<Reviewed>)>, StoreError> {
     let repo = tracked.repo();
     if tracked
         .settings(name)
@@ -346,7 +348,7 @@ fn after_merge_of(
         return Ok(None);
     }
     let Some(position) = fleet.store.base_position(repo, merged_as)? else {
-        return Ok(Some(AfterMerge::Waiting));
+        return Ok(Some((AfterMerge::Waiting, None)));
     };
     let filter = RunFilter {
         repo: Some(repo.clone()),
@@ -366,8 +368,11 @@ fn after_merge_of(
         }
     }
     Ok(Some(match telling_run(&since) {
-        Some(run) => after_merge(&fleet.store.run(run.id)?),
-        None => AfterMerge::Waiting,
+        Some(run) => {
+            let run = fleet.store.run(run.id)?;
+            (after_merge(&run), run.result.reviewed)
+        }
+        None => (AfterMerge::Waiting, None),
     }))
 }
 

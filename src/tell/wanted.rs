@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::proposal::{self, Standing};
-use super::{TellError, Wanted};
+use super::{Stage, TellError, Wanted};
 use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{Issue, Reaction, STATUS_DESCRIPTION_LIMIT, Status, StatusState};
@@ -121,6 +121,11 @@ fn proposals(
             continue;
         }
         let report = proposal::proposal_report(fleet, tracked, &row, commands)?;
+        let stage = if report.is_under_way() {
+            Stage::UnderWay
+        } else {
+            Stage::Settled
+        };
         if speaks {
             let issue = match &key {
                 ProposalKey::Pull(number) => Some(*number),
@@ -133,6 +138,7 @@ fn proposals(
                     issue,
                     marker: report.marker.clone(),
                     body,
+                    stage,
                 },
             ));
         }
@@ -151,7 +157,11 @@ fn proposals(
             let commit = row.proposal.head.clone();
             all.push((
                 format!("status {commit} {PLAN_STATUS}"),
-                Wanted::Status { commit, status },
+                Wanted::Status {
+                    commit,
+                    status,
+                    stage,
+                },
             ));
         }
     }
@@ -209,7 +219,15 @@ fn apply_statuses(
         };
         all.push((
             format!("status {commit} {APPLY_STATUS}"),
-            Wanted::Status { commit, status },
+            Wanted::Status {
+                commit,
+                status,
+                stage: if outcomes.iter().any(|o| matches!(o, Outcome::UnderWay)) {
+                    Stage::UnderWay
+                } else {
+                    Stage::Settled
+                },
+            },
         ));
     }
     Ok(())

@@ -19,7 +19,13 @@ pub(super) fn may_come_unseen(fleet: &Fleet, repo: &RepoName) -> Result<bool, St
         run.purpose == Purpose::Merge
             && matches!(
                 run.state,
-                State::Held | State::Failed | State::Cancelled | State::Queued | State::Applying
+                State::Held
+                    | State::Failed
+                    | State::Cancelled
+                    | State::Queued
+                    | State::Preparing
+                    | State::Planning
+                    | State::Applying
             )
     });
     Ok(waits || fleet.store.tellings(repo)?.iter().any(is_open_issue))

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::clock::{Timestamp, now};
 use crate::decide::Consideration;
 use crate::fault::chain;
-use crate::fleet::{Fleet, Tracked};
+use crate::fleet::{Came, Fleet, Tracked};
 use crate::forge::{Fate, Forge, ForgeError, Look, Speaks};
 use crate::id::{CommitSha, ProposalKey, RepoName};
 use crate::source::{Mirror, RemoteAddress, SourceError};
@@ -141,9 +141,11 @@ impl Watch {
             let (watch, wake) = (Arc::clone(&self), Arc::clone(&wake));
             loops.spawn(async move {
                 let mut under_way: BTreeMap<RepoName, JoinHandle<()>> = BTreeMap::new();
+                let mut asked = watch.fleet.looks.asked();
                 loop {
                     watch.look(group, &mut under_way, &wake).await;
-                    tokio::time::sleep(every).await;
+                    // By the clock, or sooner where somebody waits for a look.
+                    let _ = tokio::time::timeout(every, asked.changed()).await;
                 }
             });
         }
@@ -165,6 +167,7 @@ impl Watch {
             repositories,
         } = &self.groups[group];
         let requests: Vec<_> = repositories.iter().map(|r| r.request()).collect();
+        let began = tokio::time::Instant::now();
         let looks = forge.look(&requests).await;
         for (tracked, look) in repositories.iter().zip(looks) {
             if under_way
@@ -180,7 +183,12 @@ impl Watch {
                     Ok(look) => watch.take_in(&tracked, look).await,
                     Err(error) => Err(error.into()),
                 };
+                let came = match outcome {
+                    Ok(()) => Came::Well,
+                    Err(_) => Came::Badly,
+                };
                 watch.note(&tracked, outcome);
+                watch.fleet.looks.ended(tracked.repo(), began, came);
                 wake.notify_one();
             });
             under_way.insert(repo, task);

@@ -29,7 +29,7 @@ use crate::engine::{
     self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
 };
 use crate::fault::chain;
-use crate::fleet::Fleet;
+use crate::fleet::{Came, Fleet};
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
 use crate::plan;
@@ -70,6 +70,15 @@ pub struct Wishes {
     pub plan: CancelToken,
     /// To interrupt an apply: only ever a person's.
     pub apply: CancelToken,
+}
+
+/// Whether the base branch still wants of a workspace what a run brings.
+#[derive(Debug, PartialEq, Eq)]
+enum Base {
+    /// It does.
+    Stands,
+    /// It wants something else by now.
+    Moved,
 }
 
 /// What follows a plan.
@@ -269,6 +278,12 @@ impl Worker {
             Ok(read) => read,
             Err(error) => return failed(failure::of_reading(&error)),
         };
+        let carried = plan::look_into(&saved.file, &self.fleet.key)
+            .inspect_err(|error| {
+                warn!(run.id = %id, "What the plan of run {id} was made of is not known: {}", chain(error));
+            })
+            .ok();
+        let configuration = carried.as_ref().map(|c| c.configuration.clone());
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
         let warnings: Vec<_> = saved
             .warnings
@@ -283,6 +298,9 @@ impl Worker {
                 plan.terraform_version
             ));
             result.plan = Some(plan.clone());
+            result.configuration = configuration.clone();
+            result.state = carried.map(|c| c.state);
+            result.plan_sha256 = Some(saved.sha256.clone());
             result.warnings = warnings;
             result.took = took;
         })?;
@@ -295,6 +313,8 @@ impl Worker {
         let row = store.workspace(&ready.run.what.repo, &ready.run.what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
         let review = self.review(ready)?;
+        let reviewed = review.compare(&plan, configuration.as_deref(), &ready.run.what.inputs);
+        store.amend(id, |result| result.reviewed = Some(reviewed))?;
         let approval = ready.run.result.approval.as_ref();
         Ok(
             match after_plan(
@@ -330,6 +350,10 @@ impl Worker {
             took: planned_for,
             rewound,
         } = leave;
+        if self.look_again(&ready.run).await? == Base::Moved {
+            // It waits for its turn again; what is decided of it then knows the new head.
+            return Ok(Outcome::Stopped(None));
+        }
         // The daemon ends, or somebody wished it: what was not begun is not begun.
         if wishes.plan.is_cancelled() {
             return Ok(Outcome::Stopped(None));
@@ -366,6 +390,21 @@ impl Worker {
             }
             Err(error) => Ok(self.failed(ready, &error, &redactor)),
         }
+    }
+
+    /// Has the repository looked at once more just before an apply: the base branch may have moved
+    /// on, or a person taken back what they said. Where it cannot be looked at, what is on record holds.
+    async fn look_again(&self, run: &Run) -> Result<Base, StoreError> {
+        let (repo, name) = (&run.what.repo, &run.what.workspace);
+        if self.fleet.looks.again(repo).await == Came::Badly {
+            warn!(run.id = %run.id, repo = %repo, "{repo} could not be looked at just before the apply of run {}: it goes by the look before", run.id);
+        }
+        let view = self.fleet.store.repository(repo)?.and_then(|r| r.view);
+        let wanted = view.as_ref().and_then(|view| view.workspace(name));
+        Ok(match wanted {
+            Some(wanted) if wanted.inputs == run.what.inputs => Base::Stands,
+            _ => Base::Moved,
+        })
     }
 
     fn failed(&self, ready: &Ready, error: &EngineError, redactor: &Redactor) -> Outcome {
@@ -422,17 +461,16 @@ impl Worker {
                 purpose: Some(Purpose::Propose),
                 limit: 50,
             };
-            let seen = self
-                .fleet
-                .store
-                .runs(&filter)?
-                .into_iter()
-                .find(|run| run.state == State::Planned && run.what.inputs == touch.inputs);
-            if let Some(plan) = seen.and_then(|run| run.result.plan) {
-                review
-                    .changes
-                    .extend(plan.changes.into_iter().map(|c| c.digest));
-                review.plans.insert(plan.fingerprint);
+            // What was planned after the merge was seen is nothing that a reviewer could have read.
+            let seen = self.fleet.store.runs(&filter)?.into_iter().find(|run| {
+                run.state == State::Planned
+                    && run.what.inputs == touch.inputs
+                    && run.changed_at <= row.changed_at
+            });
+            if let Some(run) = seen
+                && let Some(plan) = &run.result.plan
+            {
+                review.add(plan, run.result.configuration.clone(), run.what.inputs);
             }
         }
         Ok(review)

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use mainstay::engine::{
     Changes, Engine, EngineError, Flavour, PlanMode, Program, Progress, Remedy, State, Step,
 };
+use mainstay::plan::{self, FingerprintKey};
 use mainstay::redact::Secret;
 
 use crate::bench::Bench;
@@ -34,6 +35,33 @@ async fn a_plan_of_built_in_resources_needs_no_init() {
         let mode = fs::metadata(secret).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", secret.display());
     }
+}
+
+/// The digests of the changes and of the configuration of a plan of this code, made in a folder
+/// of its own.
+async fn identity(main: &str) -> (String, String) {
+    let bench = Bench::new(main);
+    bench.write("m/main.tf", ONE);
+    let saved = bench.plan(&bench.job()).await.unwrap();
+    let key = FingerprintKey::new([7; 32]);
+    let (plan, _) = plan::read(fs::File::open(&saved.json).unwrap(), &key).unwrap();
+    let carried = plan::look_into(&saved.file, &key).unwrap();
+    (plan.fingerprint, carried.configuration)
+}
+
+#[tokio::test]
+async fn another_command_of_a_provisioner_is_another_configuration_though_the_changes_are_equal() {
+    let code = |command: &str| {
+        format!(
+            "module \"m\" {{\n  source = \"./m\"\n}}\nresource \"terraform_data\" \"run\" {{\n  \
+             provisioner \"local-exec\" {{\n    command = \"{command}\"\n  }}\n}}\n"
+        )
+    };
+    let (one, again) = (identity(&code("true")).await, identity(&code("true")).await);
+    assert_eq!(one, again, "the folder does not count");
+    let (changes, configuration) = identity(&code("rm -rf everything")).await;
+    assert_eq!(one.0, changes);
+    assert_ne!(one.1, configuration);
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ async fn faults(seed: u64) {
     let mut chance = Chance::new(seed, 1000);
     let mut stage = Stage::new().await;
     stage.forge = Forge::Faulty;
-    stage.s.hub.allow_under_way(UNDER_WAY);
+    stage.s.hub.allow_on_its_way(UNDER_WAY);
     let mut covered = Covered::default();
     for _ in 0..FAULTS {
         let target = *chance.one(&TARGETS);
@@ -223,7 +223,7 @@ async fn an_answer_that_never_comes() {
 /// Nothing at all is sent for a minute, and then all that is due.
 async fn a_limit_that_names_no_time() {
     let (mut s, _) = two_repositories().await;
-    s.hub.allow_under_way(UNDER_WAY);
+    s.hub.allow_on_its_way(UNDER_WAY);
     let limit = FaultKind::TooMany { retry_after: None };
     let looks = When::Call("POST", "/graphql");
     s.hub.fault(Fault::new(looks, 1, limit));

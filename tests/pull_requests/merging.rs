@@ -32,6 +32,7 @@ async fn merged(method: Method) -> (Scenario, u64, Vec<String>) {
     assert_eq!(s.in_world("subnet.txt").as_deref(), Some("10.0.0.0/16"));
     let comment = s.comment_with(pull, "### Applied: 1 changed").await;
     assert!(comment.contains(short(&on_main)), "{comment}");
+    assert!(comment.contains("It is exactly as reviewed"), "{comment}");
     assert_eq!(s.comment_id(pull), id, "the comment is edited in place");
     let (state, _) = s.status(&head, "mainstay/plan").unwrap();
     assert_eq!(state, "success");

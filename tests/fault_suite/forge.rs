@@ -9,7 +9,7 @@ use crate::github::log::{Effect, LoggedRequest, Patience};
 use crate::github::repository::Repository;
 use crate::scenario::{BOT, Scenario, one_value};
 use crate::seeds::{Chance, SEED, seed};
-use crate::stage::{Forge, Stage};
+use crate::stage::{Forge, Keeper, Stage};
 
 /// So many faults are sent.
 const FAULTS: usize = 60;
@@ -138,7 +138,7 @@ fn block_on(world: impl Future<Output = ()>) {
 
 async fn faults(seed: u64) {
     let mut chance = Chance::new(seed, 1000);
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new(Keeper::Commands).await;
     stage.forge = Forge::Faulty;
     stage.s.hub.allow_on_its_way(UNDER_WAY);
     let mut covered = Covered::default();

@@ -32,6 +32,17 @@ pub(crate) struct Place {
     /// Its name in the shim's log and in the world.
     pub(crate) key: String,
     pub(crate) consent: Consent,
+    keeper: Keeper,
+}
+
+/// What keeps the files of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The provider: they are brought from one content to the next.
+    Provider,
+    /// Commands, which add a line to each. They cost less, count how often it was done, and outlive
+    /// a Terraform that is killed.
+    Commands,
 }
 
 /// Whether a person must agree to each change of a workspace.
@@ -114,6 +125,9 @@ struct Open {
     from: Vec<u64>,
 }
 
+/// Paths and contents.
+type Files = Vec<(String, String)>;
+
 /// The world of one run of the suite.
 pub(crate) struct Stage {
     pub(crate) s: Scenario,
@@ -148,13 +162,11 @@ pub(crate) fn effects(world: &Path, file: &str) -> Vec<u64> {
 }
 
 /// The root module of a place at a revision: two files of the world, one after the other.
-///
-/// One place has them from the provider. The others add a line to each by a command, which costs
-/// less, counts how often it was done, and outlives a Terraform that is killed.
-fn module(key: &str, revision: u64, delay: Duration) -> String {
+fn module(place: &Place, revision: u64, delay: Duration) -> String {
+    let key = &place.key;
     let last = format!("{key}-last");
     let number = revision.to_string();
-    let text = if key == "infra-network" {
+    let text = if place.keeper == Keeper::Provider {
         let delay = format!("delay_ms = {}", delay.as_millis());
         let after = format!("depends_on = [localfs_file.{key}]");
         root(&[&file(key, &number, &delay), &file(&last, &number, &after)])
@@ -182,8 +194,9 @@ resource "terraform_data" "{name}" {{
 }
 
 impl Stage {
-    /// A stage on which every place was applied once.
-    pub(crate) async fn new() -> Self {
+    /// A stage on which every place was applied once. `first` keeps the first place, commands keep
+    /// the others.
+    pub(crate) async fn new(first: Keeper) -> Self {
         let s = Scenario::new().await;
         let repos = vec![s.repo.clone(), s.another("acme/second")];
         let mut places = Vec::new();
@@ -193,6 +206,10 @@ impl Stage {
                     repo,
                     workspace,
                     key: format!("{short}-{workspace}"),
+                    keeper: match (short, workspace) {
+                        ("infra", "network") => first,
+                        _ => Keeper::Commands,
+                    },
                     consent: match (short, workspace) {
                         ("second", "dns") => Consent::Needed,
                         _ => Consent::Unneeded,
@@ -303,11 +320,7 @@ impl Stage {
     }
 
     /// New revisions of places, as files with their content.
-    fn revise(
-        &self,
-        places: &[usize],
-        delay: Duration,
-    ) -> (Vec<(usize, u64)>, Vec<(String, String)>) {
+    fn revise(&self, places: &[usize], delay: Duration) -> (Vec<(usize, u64)>, Files) {
         let mut revisions = Vec::new();
         let mut files = Vec::new();
         for index in places {
@@ -320,7 +333,7 @@ impl Stage {
             revisions.push((*index, revision));
             files.push((
                 format!("{}/main.tf", place.workspace),
-                module(&place.key, revision, delay),
+                module(place, revision, delay),
             ));
         }
         (revisions, files)
@@ -635,7 +648,9 @@ impl Stage {
         if alive.is_empty() {
             return None;
         }
-        let chosen = chance.one(&alive);
+        let applies: Vec<_> = alive.iter().filter(|s| s.applies()).cloned().collect();
+        let among = if applies.is_empty() { &alive } else { &applies };
+        let chosen = chance.one(among);
         self.note_kill(&chosen.place, chosen.revision);
         chosen.kill();
         Some(chosen.step.clone())

@@ -640,7 +640,9 @@ impl Stage {
             .filter(|entry| named(entry, &format!("{}-", place.workspace)));
         for folder in folders {
             let state = folder.path().join("terraform.tfstate");
-            let text = std::fs::read(&state).unwrap_or_default();
+            let Ok(text) = std::fs::read(&state) else {
+                continue;
+            };
             let applies = self.shim.alive().iter().any(|s| s.place == place.key);
             if applies || serde_json::from_slice::<serde_json::Value>(&text).is_ok() {
                 continue;

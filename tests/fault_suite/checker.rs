@@ -4,8 +4,9 @@
 //! or the files of the world, and gives what it finds wrong in words. What the daemon says of
 //! itself is no evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::github::git;
 use crate::github::log::{Effect, Truth};
 use crate::scenario::BOT;
 use crate::shim::{Beside, Start};
@@ -30,6 +31,7 @@ pub(crate) fn complaints(stage: &Stage) -> Vec<String> {
     all.extend(green_stays(&truth, &ledger));
     drop(ledger);
     all.extend(every_commit_is_told(stage, &truth));
+    all.extend(only_main_is_told_of(stage, &truth));
     all.extend(one_comment(stage, &truth));
     all.extend(the_world_is_main(stage));
     all.extend(the_world_was_changed_once(stage, &starts));
@@ -119,9 +121,6 @@ fn green_is_true(ledger: &Ledger) -> Vec<String> {
             .iter()
             .filter(|brought| brought.sha == green.sha)
             .collect();
-        if brought.is_empty() {
-            wrong.push(format!("{} was never main's: {green:?}", green.sha));
-        }
         for (key, revision) in brought.iter().flat_map(|brought| &brought.revisions) {
             // Something newer may be half way there, and the two files differ then.
             let newer = |applying: &(String, u64)| &applying.0 == key && applying.1 > *revision;
@@ -140,11 +139,17 @@ fn green_is_true(ledger: &Ledger) -> Vec<String> {
     wrong
 }
 
-/// The statuses of a commit, as they were set: number in the log, context and state.
-fn statuses<'t>(
-    truth: &'t [Truth],
-    sha: &'t str,
-) -> impl Iterator<Item = (usize, &'t str, &'t str)> {
+/// A status as it was set.
+struct Set<'t> {
+    /// Its number in the log.
+    at: usize,
+    context: &'t str,
+    state: &'t str,
+    description: &'t str,
+}
+
+/// The statuses of a commit, oldest first.
+fn statuses<'t>(truth: &'t [Truth], sha: &'t str) -> impl Iterator<Item = Set<'t>> {
     truth
         .iter()
         .enumerate()
@@ -153,56 +158,91 @@ fn statuses<'t>(
                 sha: of,
                 context,
                 state,
-                ..
-            } if of == sha => Some((at, context.as_str(), state.as_str())),
+                description,
+            } if of == sha => Some(Set {
+                at,
+                context,
+                state,
+                description,
+            }),
             _ => None,
         })
 }
 
-/// A green apply stays green. A green plan becomes red only after somebody did something.
+/// A green apply stays green for what the commit brought: another workspace may come to be planned
+/// at it, after a kill or a command. A green plan becomes red only after somebody did something.
 fn green_stays(truth: &[Truth], ledger: &Ledger) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut commits: Vec<&str> = truth
+    let shas: BTreeSet<&str> = truth
         .iter()
         .filter_map(|truth| match &truth.effect {
             Effect::StatusSet { sha, .. } => Some(sha.as_str()),
             _ => None,
         })
         .collect();
-    commits.sort_unstable();
-    commits.dedup();
-    for sha in commits {
+    for sha in shas {
         let mut green: BTreeMap<&str, usize> = BTreeMap::new();
-        for (at, context, state) in statuses(truth, sha) {
-            if state == "success" {
-                green.insert(context, at);
+        for set in statuses(truth, sha) {
+            if set.state == "success" {
+                green.insert(set.context, set.at);
                 continue;
             }
-            let Some(before) = green.get(context) else {
+            let Some(before) = green.get(set.context) else {
                 continue;
             };
-            let mut between = truth[*before..at].iter();
-            let excused = match context {
-                "mainstay/apply" => false,
-                _ => state == "pending" || between.any(|truth| truth.by != BOT),
+            let mut between = truth[*before..set.at].iter();
+            let excused = match set.context {
+                "mainstay/apply" => !is_about(set.description, sha, ledger),
+                _ => set.state == "pending" || between.any(|truth| truth.by != BOT),
             };
             if !excused {
+                let Set {
+                    context,
+                    state,
+                    description,
+                    ..
+                } = set;
                 wrong.push(format!(
-                    "{context} of {sha} became {state} after it was green"
+                    "{context} of {sha} became {state} ({description}) after it was green"
                 ));
             }
         }
     }
-    let known = |sha: &str| ledger.brought.iter().any(|brought| brought.sha == sha);
+    wrong
+}
+
+/// Whether a status names a workspace that its commit brought something to.
+fn is_about(description: &str, sha: &str, ledger: &Ledger) -> bool {
+    let (_, named) = description.split_once(": ").unwrap_or_default();
+    let brought = ledger.brought.iter().filter(|brought| brought.sha == sha);
+    brought
+        .flat_map(|brought| &brought.revisions)
+        .filter_map(|(key, _)| key.split_once('-'))
+        .any(|(_, workspace)| named.split(", ").any(|name| name == workspace))
+}
+
+/// `mainstay/apply` stands on commits of main and nowhere else. A rebase brings several at once, of
+/// which only the last was ever its head.
+fn only_main_is_told_of(stage: &Stage, truth: &[Truth]) -> Vec<String> {
+    let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
     for truth in truth {
         if let Effect::StatusSet { sha, context, .. } = &truth.effect
             && context == "mainstay/apply"
-            && !known(sha)
         {
-            wrong.push(format!("{context} was set on {sha}, which main never was"));
+            told.insert((&truth.repo, sha));
         }
     }
-    wrong
+    let is_mains = |(repo, sha): &(&str, &str)| {
+        let home = stage.repos.iter().find(|r| r.full_name() == *repo);
+        home.is_some_and(|home| {
+            let main = home.head("main").expect("main is there");
+            git::is_behind(&home.dir(), sha, &main)
+        })
+    };
+    told.into_iter()
+        .filter(|told| !is_mains(told))
+        .map(|(repo, sha)| format!("{sha} of {repo} was told of, which main never had"))
+        .collect()
 }
 
 /// Each commit that was main's head has its final status.
@@ -211,10 +251,11 @@ fn every_commit_is_told(stage: &Stage, truth: &[Truth]) -> Vec<String> {
     let brought = stage.ledger().brought.clone();
     for brought in &brought {
         let last = statuses(truth, &brought.sha)
-            .filter(|(_, context, _)| *context == "mainstay/apply")
-            .last();
+            .filter(|set| set.context == "mainstay/apply")
+            .last()
+            .map(|set| set.state);
         match last {
-            Some((_, _, "success" | "failure" | "error")) => {}
+            Some("success" | "failure" | "error") => {}
             found => wrong.push(format!(
                 "a commit of main has no final status but {found:?}: {brought:?}"
             )),

@@ -9,7 +9,7 @@ use crate::github::log::{Effect, LoggedRequest, Patience};
 use crate::github::repository::Repository;
 use crate::scenario::{BOT, Scenario, one_value};
 use crate::seeds::{Chance, SEED, seed};
-use crate::stage::{Forge, Stage};
+use crate::stage::{Forge, Keeper, Stage};
 
 /// So many faults are sent.
 const FAULTS: usize = 60;
@@ -138,9 +138,9 @@ fn block_on(world: impl Future<Output = ()>) {
 
 async fn faults(seed: u64) {
     let mut chance = Chance::new(seed, 1000);
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new(Keeper::Commands).await;
     stage.forge = Forge::Faulty;
-    stage.s.hub.allow_under_way(UNDER_WAY);
+    stage.s.hub.allow_on_its_way(UNDER_WAY);
     let mut covered = Covered::default();
     for _ in 0..FAULTS {
         let target = *chance.one(&TARGETS);
@@ -223,7 +223,7 @@ async fn an_answer_that_never_comes() {
 /// Nothing at all is sent for a minute, and then all that is due.
 async fn a_limit_that_names_no_time() {
     let (mut s, _) = two_repositories().await;
-    s.hub.allow_under_way(UNDER_WAY);
+    s.hub.allow_on_its_way(UNDER_WAY);
     let limit = FaultKind::TooMany { retry_after: None };
     let looks = When::Call("POST", "/graphql");
     s.hub.fault(Fault::new(looks, 1, limit));

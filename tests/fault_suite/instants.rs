@@ -7,7 +7,7 @@ use crate::covered::Covered;
 use crate::record::Record;
 use crate::seeds::{Chance, KILLS, SEED, kills, seed};
 use crate::shim::Start;
-use crate::stage::Stage;
+use crate::stage::{Keeper, Stage};
 
 /// So many worlds share the kills. Their runs mostly wait for each other's processes, and the
 /// kills of one world do not disturb another.
@@ -29,12 +29,17 @@ fn kills_at_random_instants_lose_nothing_and_do_nothing_twice() {
             let shares = usize::try_from(WORLDS).expect("there are few");
             let more = usize::from(part < (kills % shares) as u64);
             let share = kills / shares + more;
+            let first = if part == 0 {
+                Keeper::Provider
+            } else {
+                Keeper::Commands
+            };
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build();
                 let runtime = runtime.expect("a runtime can be made");
-                runtime.block_on(world(Chance::new(seed, part), share))
+                runtime.block_on(world(Chance::new(seed, part), share, first))
             })
         })
         .collect();
@@ -76,8 +81,8 @@ impl Blow {
     }
 }
 
-async fn world(mut chance: Chance, kills: usize) -> (Covered, Vec<String>) {
-    let mut stage = Stage::new().await;
+async fn world(mut chance: Chance, kills: usize, first: Keeper) -> (Covered, Vec<String>) {
+    let mut stage = Stage::new(first).await;
     let mut covered = Covered::default();
     let began = Instant::now();
     for _ in 0..kills {

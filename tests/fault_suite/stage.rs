@@ -5,6 +5,8 @@
 //! the [`Shim`], what truly happened at GitHub into the model's own log, and the world is files.
 //! The [`checker`](crate::checker) reads these four and nothing that the daemon says of itself.
 
+mod people;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::github::git::Method;
 use crate::github::log::Effect;
 use crate::github::repository::Repository;
-use crate::scenario::{BOT, Scenario, declaration, file, kill_below, root, workspace};
+use crate::scenario::{Scenario, declaration, file, kill_below, root, workspace};
 use crate::seeds::Chance;
 use crate::shim::Shim;
 
@@ -32,6 +34,17 @@ pub(crate) struct Place {
     /// Its name in the shim's log and in the world.
     pub(crate) key: String,
     pub(crate) consent: Consent,
+    keeper: Keeper,
+}
+
+/// What keeps the files of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The provider: they are brought from one content to the next.
+    Provider,
+    /// Commands, which add a line to each. They cost less, count how often it was done, and outlive
+    /// a Terraform that is killed.
+    Commands,
 }
 
 /// Whether a person must agree to each change of a workspace.
@@ -114,6 +127,9 @@ struct Open {
     from: Vec<u64>,
 }
 
+/// Paths and contents.
+type Files = Vec<(String, String)>;
+
 /// The world of one run of the suite.
 pub(crate) struct Stage {
     pub(crate) s: Scenario,
@@ -148,13 +164,11 @@ pub(crate) fn effects(world: &Path, file: &str) -> Vec<u64> {
 }
 
 /// The root module of a place at a revision: two files of the world, one after the other.
-///
-/// One place has them from the provider. The others add a line to each by a command, which costs
-/// less, counts how often it was done, and outlives a Terraform that is killed.
-fn module(key: &str, revision: u64, delay: Duration) -> String {
+fn module(place: &Place, revision: u64, delay: Duration) -> String {
+    let key = &place.key;
     let last = format!("{key}-last");
     let number = revision.to_string();
-    let text = if key == "infra-network" {
+    let text = if place.keeper == Keeper::Provider {
         let delay = format!("delay_ms = {}", delay.as_millis());
         let after = format!("depends_on = [localfs_file.{key}]");
         root(&[&file(key, &number, &delay), &file(&last, &number, &after)])
@@ -182,8 +196,9 @@ resource "terraform_data" "{name}" {{
 }
 
 impl Stage {
-    /// A stage on which every place was applied once.
-    pub(crate) async fn new() -> Self {
+    /// A stage on which every place was applied once. `first` keeps the first place, commands keep
+    /// the others.
+    pub(crate) async fn new(first: Keeper) -> Self {
         let s = Scenario::new().await;
         let repos = vec![s.repo.clone(), s.another("acme/second")];
         let mut places = Vec::new();
@@ -193,6 +208,10 @@ impl Stage {
                     repo,
                     workspace,
                     key: format!("{short}-{workspace}"),
+                    keeper: match (short, workspace) {
+                        ("infra", "network") => first,
+                        _ => Keeper::Commands,
+                    },
                     consent: match (short, workspace) {
                         ("second", "dns") => Consent::Needed,
                         _ => Consent::Unneeded,
@@ -303,11 +322,7 @@ impl Stage {
     }
 
     /// New revisions of places, as files with their content.
-    fn revise(
-        &self,
-        places: &[usize],
-        delay: Duration,
-    ) -> (Vec<(usize, u64)>, Vec<(String, String)>) {
+    fn revise(&self, places: &[usize], delay: Duration) -> (Vec<(usize, u64)>, Files) {
         let mut revisions = Vec::new();
         let mut files = Vec::new();
         for index in places {
@@ -320,7 +335,7 @@ impl Stage {
             revisions.push((*index, revision));
             files.push((
                 format!("{}/main.tf", place.workspace),
-                module(&place.key, revision, delay),
+                module(place, revision, delay),
             ));
         }
         (revisions, files)
@@ -396,221 +411,6 @@ impl Stage {
         }
     }
 
-    /// Somebody does something, as chance will have it.
-    pub(crate) fn people(&mut self, chance: &mut Chance) {
-        let delay = match chance.of(0..3) {
-            0 => chance.milliseconds(300..900),
-            _ => chance.milliseconds(0..60),
-        };
-        let repo = chance.index(self.repos.len());
-        let own = self.places_of(repo);
-        let places = match chance.of(0..4) {
-            0 => own,
-            _ => vec![*chance.one(&own)],
-        };
-        let of_repo: Vec<Open> = self
-            .open
-            .iter()
-            .filter(|open| open.repo == repo)
-            .cloned()
-            .collect();
-        let what = chance.of(0..10);
-        match (what, of_repo.as_slice()) {
-            (0..=2, open) if open.len() < 2 => {
-                self.propose(repo, &places, delay);
-            }
-            (_, []) => {
-                self.propose(repo, &places, delay);
-            }
-            (0..=5, open) => {
-                let number = chance.one(open).number;
-                let methods = [Method::Merge, Method::Squash, Method::Rebase];
-                let method = *chance.one(&methods);
-                self.merge(repo, number, method);
-            }
-            (6, open) => {
-                let number = chance.one(open).number;
-                self.revise_pull(repo, number, delay);
-            }
-            (7, open) => {
-                let number = chance.one(open).number;
-                self.says(repo, number, "mainstay plan");
-            }
-            (8, _) => {
-                self.push(repo, &places, delay);
-            }
-            (_, open) => {
-                let number = chance.one(open).number;
-                self.close(repo, number);
-            }
-        }
-    }
-
-    fn revise_pull(&mut self, repo: usize, number: u64, delay: Duration) {
-        let find = |open: &&mut Open| (open.repo, open.number) == (repo, number);
-        let of = self
-            .open
-            .iter()
-            .find(|o| (o.repo, o.number) == (repo, number));
-        let places: Vec<usize> = of
-            .expect("it is open")
-            .revisions
-            .iter()
-            .map(|r| r.0)
-            .collect();
-        let (revisions, files) = self.revise(&places, delay);
-        let open = self.open.iter_mut().find(find).expect("it is open");
-        open.revisions = revisions;
-        self.repos[repo].commit(&open.branch, &borrowed(&files), "More");
-    }
-
-    fn close(&mut self, repo: usize, number: u64) {
-        self.forget_unseen(repo, number);
-        self.open
-            .retain(|open| (open.repo, open.number) != (repo, number));
-        self.repos[repo].close(number, "alice");
-    }
-
-    /// Whether we ever commented on a pull request.
-    fn is_seen(&self, repo: usize, number: u64) -> bool {
-        let comments = self.repos[repo].comments(number);
-        comments.iter().any(|comment| comment.author == BOT)
-    }
-
-    /// A pull request that ends before it was ever seen open is nobody's to answer on.
-    fn forget_unseen(&self, repo: usize, number: u64) {
-        if !self.is_seen(repo, number) {
-            let on_it = |said: &Said| (said.repo, said.number) == (repo, number);
-            self.ledger().said.retain(|said| !on_it(said));
-        }
-    }
-
-    /// Alice writes a command.
-    pub(crate) fn says(&self, repo: usize, number: u64, text: &str) {
-        let comment = self.repos[repo].comment(number, "alice", text);
-        self.ledger().said.push(Said {
-            repo,
-            number,
-            comment,
-        });
-    }
-
-    /// A person looks at the places and does what Mainstay asks of them. Says what is not at rest.
-    pub(crate) fn look_after(&mut self) -> Vec<String> {
-        let mut waiting = Vec::new();
-        for place in self.places.clone() {
-            let (brought, revision) = self.on_main(&place.key).expect("it was begun");
-            let status = self.repos[place.repo].status(&brought.sha, "mainstay/apply");
-            let said = status.map(|s| (s.state, s.description));
-            match said
-                .as_ref()
-                .map(|(state, text)| (state.as_str(), text.as_str()))
-            {
-                Some(("success", _)) => continue,
-                // What failed of the commit may be the other workspace alone, and main be past it.
-                Some(("failure", text)) if !text.contains(place.workspace) => continue,
-                // Asked for again, it was applied with main's head of then, which says so.
-                Some(("failure", _)) if self.is_there(&place, revision) => continue,
-                Some(("failure", _)) => self.ask_to_apply(&place, &brought),
-                Some((_, text)) if text.starts_with("held") => self.ask_to_apply(&place, &brought),
-                _ => {}
-            }
-            waiting.push(format!("{} at {revision}: {said:?}", place.key));
-        }
-        for open in self.open.clone() {
-            let home = &self.repos[open.repo];
-            let head = home.head(&open.branch).expect("its branch is there");
-            let status = home.status(&head, "mainstay/plan");
-            let said = status.map(|s| (s.state, s.description));
-            let moved = open
-                .revisions
-                .iter()
-                .zip(&open.from)
-                .any(|((place, _), from)| {
-                    let now = self.on_main(&self.places[*place].key);
-                    now.is_some_and(|(_, revision)| revision != *from)
-                });
-            let target = format!("#{} of {}", open.number, home.full_name());
-            match said.as_ref().map(|(state, _)| state.as_str()) {
-                Some("success") if !moved => continue,
-                // What conflicts has no plan to wait for.
-                _ if moved => {
-                    self.close(open.repo, open.number);
-                    continue;
-                }
-                Some("failure" | "error") if self.may_ask(&target) => {
-                    self.says(open.repo, open.number, "mainstay plan");
-                }
-                _ => {}
-            }
-            waiting.push(format!("{target}: {said:?}"));
-        }
-        let passed_over = self.ledger().brought.clone();
-        for brought in passed_over {
-            let status = self.repos[brought.repo].status(&brought.sha, "mainstay/apply");
-            if status.is_none_or(|status| status.state == "pending") {
-                waiting.push(format!("the final status of {brought:?}"));
-            }
-        }
-        let said = self.ledger().said.clone();
-        for said in said {
-            if !self.answered(&said) {
-                waiting.push(format!("the answer to a command: {said:?}"));
-            }
-        }
-        waiting
-    }
-
-    /// Whether a place is at this revision, and main's head is called good.
-    fn is_there(&self, place: &Place, revision: u64) -> bool {
-        let home = &self.repos[place.repo];
-        let head = home.head("main").expect("main is there");
-        let status = home.status(&head, "mainstay/apply");
-        status.is_some_and(|status| status.state == "success")
-            && in_world(&self.s.world(), &place.key) == Some(revision)
-    }
-
-    /// Whether the reactions to a command say that it is done or refused.
-    fn answered(&self, said: &Said) -> bool {
-        let comments = self.repos[said.repo].comments(said.number);
-        let comment = comments.into_iter().find(|c| c.id == said.comment);
-        let reactions = comment.map(|c| c.reactions).unwrap_or_default();
-        reactions
-            .iter()
-            .any(|(who, what)| who == BOT && matches!(what.as_str(), "rocket" | "confused"))
-    }
-
-    fn may_ask(&mut self, target: &str) -> bool {
-        let asked = self.asked_at.get(target);
-        let may = asked.is_none_or(|at| at.elapsed() > ASKED_AGAIN);
-        if may {
-            self.asked_at.insert(target.to_owned(), Instant::now());
-        }
-        may
-    }
-
-    fn ask_to_apply(&mut self, place: &Place, brought: &Brought) {
-        if !self.may_ask(&place.key) {
-            return;
-        }
-        self.ledger().asked.push(Asked {
-            at: nanoseconds(),
-            key: place.key.clone(),
-        });
-        let line = format!("mainstay apply {}", place.workspace);
-        match brought.pull {
-            Some(number) if self.is_seen(place.repo, number) => {
-                self.says(place.repo, number, &line);
-            }
-            _ => {
-                let repo = self.repos[place.repo].full_name();
-                let arguments = ["apply", place.workspace, "--repo", &repo];
-                let asked = self.s.run(&arguments);
-                assert_eq!(asked.code, 0, "{}", asked.stderr);
-            }
-        }
-    }
-
     /// Waits until nothing is left to do, while people do their part. The daemon runs.
     pub(crate) async fn settle(&mut self) {
         let began = Instant::now();
@@ -635,7 +435,9 @@ impl Stage {
         if alive.is_empty() {
             return None;
         }
-        let chosen = chance.one(&alive);
+        let applies: Vec<_> = alive.iter().filter(|s| s.applies()).cloned().collect();
+        let among = if applies.is_empty() { &alive } else { &applies };
+        let chosen = chance.one(among);
         self.note_kill(&chosen.place, chosen.revision);
         chosen.kill();
         Some(chosen.step.clone())

@@ -10,7 +10,7 @@ use crate::checker;
 use crate::covered::Covered;
 use crate::github::git::Method;
 use crate::record::Record;
-use crate::stage::Stage;
+use crate::stage::{Keeper, Stage};
 
 /// How often the record is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -172,7 +172,7 @@ fn a_kill_at_any_recorded_step_loses_nothing_and_does_nothing_twice() {
 
 /// Does every second round of all.
 async fn world(half: usize) -> (Covered, Vec<String>) {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new(Keeper::Commands).await;
     let mut covered = Covered::default();
     for number in (0..MERGE.len()).filter(|number| number % 2 == half) {
         // The places that need nobody's consent take their turns.

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::checker;
 use crate::github::git::Method;
 use crate::scenario::BOT;
-use crate::stage::{Asked, Stage, nanoseconds};
+use crate::stage::{Asked, Keeper, Stage, nanoseconds};
 
 /// How often the daemon is started again for nothing.
 const STARTS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_once_is_not_done_again() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new(Keeper::Provider).await;
     starts_at_rest_write_and_run_nothing(&mut stage).await;
     a_taking_over_that_is_killed_is_taken_over(&mut stage).await;
     commands_that_are_delivered_again_count_once(&mut stage).await;

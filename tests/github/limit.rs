@@ -52,14 +52,13 @@ impl Standing {
     }
 }
 
-/// How long a caller was told to wait.
+/// Until when a caller was told to wait.
 #[derive(Debug, Clone, Copy)]
-struct Wait {
-    /// With one budget; with everything at a secondary limit.
-    with: Option<Resource>,
-    /// When the answer that says so was made.
-    told: Time,
-    until: Time,
+enum Wait {
+    /// With everything: a secondary limit.
+    All(Time),
+    /// With one budget.
+    One(Resource, Time),
 }
 
 /// The budgets of every caller.
@@ -69,10 +68,9 @@ pub(crate) struct Limits {
     sizes: BTreeMap<Resource, u64>,
     window: Duration,
     standings: BTreeMap<(String, Resource), Standing>,
-    waits: BTreeMap<String, Vec<Wait>>,
-    /// How long an answer takes at most to be read: a caller that does several things at once may
-    /// have sent one of them meanwhile.
-    under_way: TimeDelta,
+    /// With the time when each was told.
+    waits: BTreeMap<String, Vec<(Time, Wait)>>,
+    on_its_way: TimeDelta,
 }
 
 /// How long an answer and a request that cross may be under way, on a busy machine.
@@ -89,13 +87,13 @@ impl Limits {
             window: Duration::from_secs(3_600),
             standings: BTreeMap::new(),
             waits: BTreeMap::new(),
-            under_way: ON_ITS_WAY,
+            on_its_way: ON_ITS_WAY,
         }
     }
 
-    /// Lets requests pass that come so soon after their sender was told to wait.
-    pub(crate) fn allow_under_way(&mut self, time: TimeDelta) {
-        self.under_way = time;
+    /// How long an answer and a request that cross may be under way instead.
+    pub(crate) fn allow_on_its_way(&mut self, time: TimeDelta) {
+        self.on_its_way = time;
     }
 
     /// Other sizes; every caller begins anew.
@@ -138,13 +136,10 @@ impl Limits {
 
     /// Writes down that the caller was told to keep away from one budget until its reset.
     pub(crate) fn told_primary(&mut self, who: &str, resource: Resource, until: Time) {
-        self.tell(who, Some(resource), until);
-    }
-
-    fn tell(&mut self, who: &str, with: Option<Resource>, until: Time) {
-        let told = Utc::now();
-        let wait = Wait { with, told, until };
-        self.waits.entry(who.to_owned()).or_default().push(wait);
+        self.waits
+            .entry(who.to_owned())
+            .or_default()
+            .push((Utc::now(), Wait::One(resource, until)));
     }
 
     /// Writes down that the caller was told to keep away altogether. Without a
@@ -152,17 +147,24 @@ impl Limits {
     pub(crate) fn told_secondary(&mut self, who: &str, retry_after: Option<u64>) {
         let seconds = i64::try_from(retry_after.unwrap_or(60)).unwrap_or(60);
         let until = Utc::now() + TimeDelta::seconds(seconds);
-        self.tell(who, None, until);
+        self.waits
+            .entry(who.to_owned())
+            .or_default()
+            .push((Utc::now(), Wait::All(until)));
     }
 
-    /// Whether a request that arrived at `at` comes too early. What had arrived before its sender
-    /// was told does not.
+    /// Whether a request that arrived at `at` comes too early.
     pub(crate) fn comes_too_early(&self, who: &str, resource: Resource, at: Time) -> bool {
-        self.waits.get(who).into_iter().flatten().any(|wait| {
-            wait.with.is_none_or(|with| with == resource)
-                && wait.told + self.under_way <= at
-                && at < wait.until
-        })
+        self.waits
+            .get(who)
+            .into_iter()
+            .flatten()
+            // What was on its way when the answer was given could not know of it.
+            .filter(|(told, _)| at >= *told + self.on_its_way)
+            .any(|(_, wait)| match wait {
+                Wait::All(until) => at < *until,
+                Wait::One(of, until) => *of == resource && at < *until,
+            })
     }
 }
 

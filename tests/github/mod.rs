@@ -302,9 +302,9 @@ impl GitHub {
 
     /// Lets requests pass that come so soon after their sender was told to wait: it may do several
     /// things at once, and cannot take back what it has sent.
-    pub(crate) fn allow_under_way(&self, time: Duration) {
+    pub(crate) fn allow_on_its_way(&self, time: Duration) {
         let time = chrono::TimeDelta::from_std(time).expect("it is short");
-        self.shared.world().limits.allow_under_way(time);
+        self.shared.world().limits.allow_on_its_way(time);
     }
 
     /// Lets something go wrong with requests to come.

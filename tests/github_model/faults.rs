@@ -121,6 +121,7 @@ async fn an_answer_can_take_its_time() {
 #[tokio::test]
 async fn the_primary_limit_says_when_it_ends() {
     let (hub, _) = house().await;
+    hub.allow_on_its_way(Duration::ZERO);
     let kind = FaultKind::PrimaryLimit {
         reset_in: Duration::from_secs(30),
     };
@@ -160,6 +161,7 @@ async fn the_primary_limit_of_graphql_is_a_200() {
 #[tokio::test]
 async fn a_secondary_limit_may_say_when_to_come_back() {
     let (hub, _) = house().await;
+    hub.allow_on_its_way(Duration::ZERO);
     for retry_after in [Some(7), None] {
         hub.fault(once(
             "GET",
@@ -181,6 +183,35 @@ async fn a_secondary_limit_may_say_when_to_come_back() {
         );
     }
     assert_eq!(hub.impatient().len(), 1);
+}
+
+#[tokio::test]
+async fn a_secondary_limit_may_be_a_429() {
+    let (hub, _) = house().await;
+    let kind = FaultKind::TooMany {
+        retry_after: Some(3),
+    };
+    hub.fault(once("GET", "/user", kind));
+    let answer = get(&hub, "/user");
+    assert_eq!((answer.status, answer.header("retry-after")), (429, "3"));
+}
+
+#[tokio::test]
+async fn an_answer_may_come_late_though_the_thing_is_done_and_a_witness_sees_it_then() {
+    let (hub, repo) = house().await;
+    let issue = repo.open_issue("alice", "Talk", "");
+    let (seen, sees) = std::sync::mpsc::channel();
+    hub.witness(move |truth| {
+        if let Effect::CommentCreated { .. } = truth.effect {
+            let _ = seen.send(Instant::now());
+        }
+    });
+    let late = Duration::from_millis(300);
+    hub.fault(once("POST", COMMENTS, FaultKind::StallAfterEffect(late)));
+    assert_eq!(comment(&hub, issue).unwrap().status, 201);
+    let done = sees.try_recv().unwrap();
+    assert!(done.elapsed() >= late);
+    assert_eq!(repo.comments(issue).len(), 1);
 }
 
 #[tokio::test]

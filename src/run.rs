@@ -321,6 +321,30 @@ pub struct Check {
     pub took: Duration,
 }
 
+impl Check {
+    /// The check without what a plan that failed says as well: a file that does not parse fails
+    /// every check, and is told of once.
+    pub fn beside(&self, failure: &Failure) -> Self {
+        let said = |d: &Diagnostic| {
+            let same = |other: &Diagnostic| {
+                other.summary == d.summary && (d.file.is_none() || other.file == d.file)
+            };
+            failure.diagnostics.iter().any(same)
+        };
+        if self.diagnostics.is_empty() || !self.diagnostics.iter().all(said) {
+            return self.clone();
+        }
+        Self {
+            outcome: CheckOutcome::Skipped {
+                reason: "it says the same as the failed plan".to_owned(),
+            },
+            diagnostics: Vec::new(),
+            tail: String::new(),
+            ..self.clone()
+        }
+    }
+}
+
 /// How a check ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
@@ -452,6 +476,35 @@ mod tests {
             Event::Cancelled { by: "c".into() },
             Event::WorkerLost,
         ]
+    }
+
+    #[test]
+    fn what_the_plan_says_as_well_is_no_failed_check() {
+        let says = |summary: &str| Diagnostic {
+            severity: crate::plan::Severity::Error,
+            summary: summary.to_owned(),
+            detail: String::new(),
+            address: None,
+            file: Some("main.tf".to_owned()),
+            line: Some(1),
+            snippet: None,
+        };
+        let check = |summaries: &[&str]| Check {
+            name: "validate".to_owned(),
+            outcome: CheckOutcome::Failed,
+            diagnostics: summaries.iter().map(|s| says(s)).collect(),
+            tail: String::new(),
+            took: Duration::ZERO,
+        };
+        let failure = Failure {
+            diagnostics: vec![says("Unclosed configuration block")],
+            ..Failure::default()
+        };
+        let echo = check(&["Unclosed configuration block"]).beside(&failure);
+        assert!(matches!(echo.outcome, CheckOutcome::Skipped { .. }));
+        let more = check(&["Unclosed configuration block", "Unsupported argument"]);
+        assert_eq!(more.beside(&failure), more);
+        assert_eq!(check(&[]).beside(&failure), check(&[]));
     }
 
     #[test]

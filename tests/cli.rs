@@ -99,7 +99,7 @@ fn a_mistake_on_the_command_line_is_no_change_and_is_told_what_is_near() {
     ");
     assert_snapshot!(said(&["dry-run", "--format", "jsn"]), @r"
     error: invalid value 'jsn' for '--format <FORMAT>'
-      [possible values: text, markdown, json]
+      [possible values: text, markdown, json, json-schema]
 
       tip: a similar value exists: 'json'
 

@@ -48,13 +48,15 @@ fn edits_that_are_not_committed_are_planned_and_only_where_they_are() {
     assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
     network changes
 
-     workspace  environment  create  change  replace  destroy
-     network                      1                            N s
+     workspace  create  change  replace  destroy
+     network         1                            N s
 
     Outputs of network
     +   size = "large"
 
     ── network ──
+      fmt passed in N s
+      validate passed in N s
 
     # terraform_data.it will be created
     +   id     = (known after apply)
@@ -72,7 +74,7 @@ fn edits_that_are_not_committed_are_planned_and_only_where_they_are() {
 fn where_nothing_differs_it_says_what_can_be_planned_all_the_same() {
     let checkout = two_roots();
     let ran = checkout.run(&["dry-run"]).ended_with(0);
-    assert_snapshot!(ran.stable(&checkout), @r"
+    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
     No workspace is touched
 
     no workspace differs from main at HEAD; --workspace NAME plans one all the same: database,
@@ -118,7 +120,7 @@ fn another_base_is_compared_with() {
         .ended_with(2);
     assert_eq!(names(&json(&ran)), ["network"]);
     let ran = checkout.run(&["dry-run", "--base", "mian"]).ended_with(1);
-    assert_snapshot!(ran.stable(&checkout), @r"
+    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
     error: the checkout cannot be read
       because `mian` names no commit in the repository in HERE/checkout/.git/; is it `main`?
     ");
@@ -166,7 +168,7 @@ fn a_folder_that_is_taken_away_is_said_and_nothing_is_destroyed_by_it() {
     let checkout = two_roots();
     std::fs::remove_dir_all(checkout.dir().join("database")).unwrap();
     let ran = checkout.run(&["dry-run"]).ended_with(0);
-    assert_snapshot!(ran.stable(&checkout), @r"
+    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
     No workspace is planned: 1 folder gone
 
     The folder of database is gone. Nothing is destroyed by that: what it manages stays in the world.
@@ -461,21 +463,23 @@ fn hcl_that_does_not_parse_is_shown_with_its_place() {
     let checkout = two_roots();
     checkout.write("network/main.tf", "locals {\n  a = 1\n");
     let ran = checkout.run(&["dry-run"]).ended_with(1);
-    assert_snapshot!(ran.stable(&checkout), @r"
+    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
     Plan failed in network
 
     Failed
       network · plan: `plan` failed in network: Unclosed configuration block (main.tf:1)
-        Correct the configuration; mainstay dry-run shows the same on a checkout.
+        Correct the configuration.
 
-     workspace  environment  create  change  replace  destroy
-     network                                                   plan failed
+     workspace  create  change  replace  destroy
+     network                                      plan failed
 
     ── network ──
       Error: Unclosed configuration block
         at main.tf:1: locals {
         There is no closing brace for this block before the end of the file. This may be caused by
           incorrect brace nesting elsewhere in this file.
+      fmt was skipped: it says the same as the failed plan
+      validate was skipped: it says the same as the failed plan
 
     planned with what is not committed: network/main.tf
 
@@ -491,21 +495,23 @@ fn a_variable_without_a_value_is_named() {
         "variable \"region\" {}\nresource \"terraform_data\" \"it\" { input = var.region }\n",
     );
     let ran = checkout.run(&["dry-run"]).ended_with(1);
-    assert_snapshot!(ran.stable(&checkout), @r#"
+    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
     Plan failed in network
 
     Failed
       network · plan: `plan` failed in network: No value for required variable (main.tf:1)
         Give the variable a value: a default, a file in var_files, or TF_VAR_… named in env.
 
-     workspace  environment  create  change  replace  destroy
-     network                                                   plan failed
+     workspace  create  change  replace  destroy
+     network                                      plan failed
 
     ── network ──
       Error: No value for required variable
         at main.tf:1: variable "region" {}
         The root module input variable "region" is not set, and has no default value. Use a -var or
           -var-file command line argument to provide a value for this variable.
+      fmt passed in N s
+      validate passed in N s
 
     planned with what is not committed: network/main.tf
 
@@ -521,21 +527,22 @@ fn a_module_that_is_not_there_is_named() {
         "module \"site\" {\n  source = \"../modules/site\"\n}\n",
     );
     let ran = checkout.run(&["dry-run"]).ended_with(1);
-    assert_snapshot!(ran.stable(&checkout), @r#"
+    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
     Plan failed in network
 
     Failed
       network · init: `init` failed in network: Unreadable module directory, and 1 more
         Correct the configuration; terraform init shows the same by hand.
 
-     workspace  environment  create  change  replace  destroy
-     network                                                   init failed
+     workspace  create  change  replace  destroy
+     network                                      init failed
 
     ── network ──
       Error: Unreadable module directory
         Unable to evaluate directory symlink: lstat ../modules: no such file or directory
       Error: Unreadable module directory
         The directory  could not be read for module "site" at main.tf:1.
+      fmt passed in N s
 
     planned with what is not committed: network/main.tf
 
@@ -578,7 +585,7 @@ fn terraform_missing_says_what_was_looked_for_and_where() {
     let mut command = checkout.mainstay(&["dry-run"]);
     command.env("PATH", &bin);
     let ran = checkout.finish(command).ended_with(1);
-    assert_snapshot!(ran.stable(&checkout), @r#"
+    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
     error: Terraform cannot be used
       because found no program `terraform` (looked in the PATH, HERE/bin-git): install it, or set `engine` to "terraform", "tofu" or the path of either
     "#);

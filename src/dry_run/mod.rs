@@ -390,7 +390,9 @@ async fn plan_one(
     let saved = match engine.plan(&job, PlanMode::Normal, &observer, cancel).await {
         Ok(saved) => saved,
         Err(error) => {
-            report.progress = crate::report::Progress::Failed(failure_of(&error, &secrets));
+            let failure = failure_of(&error, &secrets);
+            report.checks = report.checks.iter().map(|c| c.beside(&failure)).collect();
+            report.progress = crate::report::Progress::Failed(failure);
             // A word on what counts as new, where nothing was counted.
             report.state_note = None;
             return Ok((report, None));

@@ -227,11 +227,25 @@ impl Job {
                 }),
                 lock: LockInfo::default(),
             }),
-            Condition::Corrupt => Err(EngineError::CorruptState {
-                workspace: self.workspace.clone(),
-                path: path.clone(),
-                versions: local_state::versions(path).map_err(reading())?,
-            }),
+            Condition::Corrupt => {
+                let versions = local_state::versions(path).map_err(reading())?;
+                // Whoever has no lock may have looked in the middle of another one's write.
+                if let (Lock::Take { .. }, Some(newest)) = (&self.lock, versions.first()) {
+                    let unix = crate::clock::now().timestamp();
+                    tracing::warn!(workspace = %self.workspace, "The state {} is empty or damaged: {} is put in its place", path.display(), newest.display());
+                    local_state::restore(path, newest, unix).map_err(self.failing(|| {
+                        format!("put {} in the place of the state", newest.display())
+                    }))?;
+                    if let Condition::Sound(serial) = local_state::look(path).map_err(reading())? {
+                        return Ok(Some(serial));
+                    }
+                }
+                Err(EngineError::CorruptState {
+                    workspace: self.workspace.clone(),
+                    path: path.clone(),
+                    versions,
+                })
+            }
         }
     }
 }

@@ -63,6 +63,50 @@ pub fn mark(path: &Path) -> Option<StateVersion> {
     })
 }
 
+/// Puts the version `kept` in the place of a damaged state, which stays beside it, and notes that
+/// it was done: what was applied after that version is not in it.
+///
+/// Only who alone may write the state may call this.
+pub(super) fn restore(path: &Path, kept: &Path, unix: i64) -> io::Result<()> {
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    fs::copy(path, beside(&format!(".{unix}.damaged")))?;
+    // The note comes first: a state that was put back is never taken for one that was not.
+    let version = kept.file_name().unwrap_or_default().to_string_lossy();
+    fs::write(note(path), format!("{version}\n"))?;
+    let new = beside(".new");
+    fs::copy(kept, &new)?;
+    File::open(&new)?.sync_all()?;
+    fs::rename(&new, path)
+}
+
+/// The version that was put in the place of a damaged state, until an apply has ended well since.
+pub fn restored(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(note(path)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Notes that an apply has ended well: the state is again what was applied.
+///
+/// # Errors
+///
+/// Where the note cannot be removed.
+pub fn is_whole_again(path: &Path) -> io::Result<()> {
+    match fs::remove_file(note(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn note(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".restored");
+    PathBuf::from(name)
+}
+
 /// Whether another process holds Terraform's lock on the state.
 fn is_locked(path: &Path) -> io::Result<bool> {
     let file = File::options().read(true).write(true).open(path)?;
@@ -157,6 +201,24 @@ mod tests {
             fs::write(&path, bad).unwrap();
             assert_eq!(look(&path).unwrap(), Condition::Corrupt, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_damaged_state_makes_way_for_the_newest_version_and_that_is_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.tfstate");
+        fs::write(&path, state(7)).unwrap();
+        let kept = keep(&path, 7, 1000).unwrap();
+        fs::write(&path, "{\"version\":").unwrap();
+        assert_eq!(restored(&path), None);
+        restore(&path, &kept, 2000).unwrap();
+        assert_eq!(look(&path).unwrap(), Condition::Sound(7));
+        assert_eq!(restored(&path).as_deref(), Some("s.tfstate.7-1000.backup"));
+        let damaged = dir.path().join("s.tfstate.2000.damaged");
+        assert_eq!(fs::read_to_string(damaged).unwrap(), "{\"version\":");
+        is_whole_again(&path).unwrap();
+        is_whole_again(&path).unwrap();
+        assert_eq!(restored(&path), None);
     }
 
     #[test]

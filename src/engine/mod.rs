@@ -52,7 +52,7 @@ pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
 use crate::plan::Diagnostic;
-pub use local_state::mark as state_mark;
+pub use local_state::{is_whole_again, mark as state_mark, restored as restored_state};
 
 /// How long `version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(30);

@@ -34,6 +34,10 @@ const PLAN_JSON: &str = "plan.json";
 /// once ("text file busy"), so that one init runs at a time in this process.
 static INIT: Mutex<()> = Mutex::const_new(());
 
+/// How `validate` says, for each provider by name, that it must be installed first; `plan` says
+/// it under a heading of its own.
+const LACKS_PROVIDER: [&str; 2] = [": there is no package for ", ": the cached package for "];
+
 /// Beginnings of the summaries by which Terraform asks for an init.
 const ASKS_FOR_INIT: [&str; 8] = [
     // Only `validate` and `test` say it so.
@@ -389,7 +393,10 @@ pub(super) fn wanted(diagnostics: &[Diagnostic]) -> Option<Wanted> {
     let errors = || diagnostics.iter().filter(|d| d.severity == Severity::Error);
     if errors().any(|error| error.summary.contains(ASKS_FOR_BACKEND)) {
         Some(Wanted::Backend)
-    } else if errors().any(|e| ASKS_FOR_INIT.iter().any(|asks| e.summary.starts_with(asks))) {
+    } else if errors().any(|e| {
+        ASKS_FOR_INIT.iter().any(|asks| e.summary.starts_with(asks))
+            || LACKS_PROVIDER.iter().any(|lacks| e.summary.contains(lacks))
+    }) {
         Some(Wanted::Init)
     } else {
         None
@@ -531,6 +538,17 @@ mod tests {
                 Some(Wanted::Backend),
                 "{summary}"
             );
+        }
+    }
+
+    #[test]
+    fn a_provider_that_validate_does_not_find_asks_for_init() {
+        for summary in [
+            "example.com/a/b: there is no package for example.com/a/b 0.1.0 cached in /data/providers",
+            "example.com/a/b: the cached package for example.com/a/b 0.1.0 (in /data/providers) does not match any of the \
+             checksums recorded in the dependency lock file",
+        ] {
+            assert_eq!(wanted(&[error(summary)]), Some(Wanted::Init), "{summary}");
         }
     }
 

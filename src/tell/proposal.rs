@@ -384,7 +384,15 @@ fn workspace(
             .map(|run| run.result.warnings.clone())
             .unwrap_or_default(),
         checks: current
-            .map(|run| run.result.checks.clone())
+            .map(|run| match &run.result.failure {
+                Some(failure) => run
+                    .result
+                    .checks
+                    .iter()
+                    .map(|c| c.beside(failure))
+                    .collect(),
+                None => run.result.checks.clone(),
+            })
             .unwrap_or_default(),
         verdict: current.and_then(|run| run.result.verdict.clone()),
         took: current.map_or(Duration::ZERO, |run| run.result.took),

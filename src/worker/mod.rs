@@ -412,6 +412,17 @@ impl Worker {
         };
         let row = store.workspace(&ready.run.what.repo, &ready.run.what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
+        // A version that was put back knows nothing of what was applied after it.
+        let restored = match &ready.job.state {
+            engine::State::Local(path) => engine::restored_state(path).map(|version| {
+                format!(
+                    "its state was damaged, and the version `{}` was put back: compare the plan with what is there, \
+                     since what was applied after that version is not known to it",
+                    version.replace('`', "")
+                )
+            }),
+            engine::State::Backend | engine::State::InFolder => None,
+        };
         let review = self.review(ready)?;
         let reviewed = review.compare(&plan, configuration.as_deref(), &ready.run.what.inputs);
         store.amend(id, |result| result.reviewed = Some(reviewed))?;
@@ -422,10 +433,13 @@ impl Worker {
                 &ready.settings,
                 &review,
                 approval,
-                rewound.as_deref(),
+                rewound.as_deref().or(restored.as_deref()),
                 &ruling,
             ) {
-                Next::Nothing => Judged::Over(Outcome::Event(Event::NothingToApply)),
+                Next::Nothing => {
+                    self.state_is_whole(ready);
+                    Judged::Over(Outcome::Event(Event::NothingToApply))
+                }
                 Next::Hold(reason) => Judged::Over(Outcome::Held(reason)),
                 Next::Apply => Judged::Apply(Leave {
                     redactor,
@@ -434,6 +448,15 @@ impl Worker {
                 }),
             },
         )
+    }
+
+    /// Forgets that a version of the state was put back, now that the state is what is there.
+    fn state_is_whole(&self, ready: &Ready) {
+        if let engine::State::Local(path) = &ready.job.state
+            && let Err(error) = engine::is_whole_again(path)
+        {
+            warn!(run.id = %ready.run.id, "The note beside {} cannot be removed: {error}", path.display());
+        }
     }
 
     async fn apply(
@@ -489,6 +512,7 @@ impl Worker {
                         .warnings
                         .extend(applied.warnings.iter().map(|w| w.redacted(&redactor)));
                 })?;
+                self.state_is_whole(ready);
                 Ok(Outcome::Event(Event::ApplyDone))
             }
             Err(error) => {

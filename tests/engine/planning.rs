@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use mainstay::engine::{
-    Changes, Engine, EngineError, Flavour, PlanMode, Program, Progress, Remedy, State, Step,
+    Changes, Engine, EngineError, Flavour, Lock, PlanMode, Program, Progress, Remedy, State, Step,
+    restored_state,
 };
 use mainstay::plan::{self, FingerprintKey};
 use mainstay::redact::Secret;
@@ -307,7 +308,10 @@ async fn nothing_is_planned_against_an_empty_state() {
     bench.plan_and_apply(&bench.job()).await.unwrap();
     bench.seen.starts.lock().unwrap().clear();
     fs::write(bench.state(), "").unwrap();
-    let error = bench.plan(&bench.job()).await.unwrap_err();
+    // Who has no lock does not know who else writes.
+    let mut job = bench.job();
+    job.lock = Lock::Skip;
+    let error = bench.plan(&job).await.unwrap_err();
     let EngineError::CorruptState { versions, .. } = &error else {
         panic!("{error:?}")
     };
@@ -315,6 +319,19 @@ async fn nothing_is_planned_against_an_empty_state() {
     assert_eq!(error.remedy(), Remedy::AskHuman);
     assert!(error.advice().contains(versions[0].to_str().unwrap()));
     assert!(bench.seen.steps().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_alone_has_a_damaged_state_puts_its_newest_version_back() {
+    let bench = Bench::new(ONE);
+    bench.plan_and_apply(&bench.job()).await.unwrap();
+    bench.write("main.tf", &ONE.replace('x', "y"));
+    bench.plan_and_apply(&bench.job()).await.unwrap();
+    fs::write(bench.state(), "").unwrap();
+    let plan = bench.plan(&bench.job()).await.unwrap();
+    // The kept version is the one before the last apply.
+    assert_eq!(plan.outcome, Changes::Some);
+    assert!(restored_state(&bench.state()).is_some());
 }
 
 #[tokio::test]

@@ -71,6 +71,7 @@ async fn a_tag_is_worth_nothing_to_another_caller() {
 async fn a_used_up_budget_refuses_until_its_reset() {
     let (hub, _) = house().await;
     hub.set_rate_limit(Resource::Core, 2, Duration::from_secs(3));
+    hub.allow_on_its_way(Duration::ZERO);
     assert_eq!(get(&hub, "/user").status, 200);
     assert_eq!(get(&hub, "/user").header("x-ratelimit-remaining"), "0");
     let refused = get(&hub, "/user");

@@ -44,7 +44,7 @@ async fn checks_that_fail_make_the_status_red_and_the_plan_is_made_all_the_same(
     s.applied(&[(NETWORK, &one_value("a"))]).await;
     let (pull, head) = s.opens("b", &FILES);
     let said = s.status_is(&head, "mainstay/plan", "failure").await;
-    assert!(said.ends_with("1 check failed"), "{said}");
+    assert!(said.ends_with("4 checks failed"), "{said}");
     s.comment_with(pull, "1 to change").await;
 
     let run = s.run_is("propose", "network", "planned").await;

@@ -208,7 +208,6 @@ impl Stage {
         if !self.may_ask(&place.key) {
             return;
         }
-        self.mend_state(place);
         self.ledger().asked.push(Asked {
             at: nanoseconds(),
             key: place.key.clone(),
@@ -224,37 +223,6 @@ impl Stage {
                 let asked = self.s.run(&arguments);
                 assert_eq!(asked.code, 0, "{}", asked.stderr);
             }
-        }
-    }
-
-    /// Puts the newest kept version in the place of a state that a kill of Terraform cut short, as
-    /// the message about it says: Terraform writes the file in place.
-    fn mend_state(&self, place: &Place) {
-        let below = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let named = |entry: &std::fs::DirEntry, start: &str| {
-            let name = entry.file_name();
-            name.to_string_lossy().starts_with(start)
-        };
-        let repo = self.repos[place.repo].full_name().replace('/', "_");
-        let folders = below(self.s.data_dir().join("states"))
-            .filter(|entry| named(entry, &format!("{repo}-")))
-            .flat_map(|entry| below(entry.path()))
-            .filter(|entry| named(entry, &format!("{}-", place.workspace)));
-        for folder in folders {
-            let state = folder.path().join("terraform.tfstate");
-            let Ok(text) = std::fs::read(&state) else {
-                continue;
-            };
-            let applies = self.shim.alive().iter().any(|s| s.place == place.key);
-            if applies || serde_json::from_slice::<serde_json::Value>(&text).is_ok() {
-                continue;
-            }
-            let newest = below(folder.path())
-                .filter(|entry| entry.file_name().to_string_lossy().ends_with(".backup"))
-                .filter(|entry| named(entry, "terraform.tfstate."))
-                .max_by_key(|entry| entry.metadata().and_then(|m| m.modified()).ok());
-            let newest = newest.expect("an earlier version is kept");
-            std::fs::copy(newest.path(), &state).expect("it can be put back");
         }
     }
 }

@@ -231,10 +231,7 @@ impl Stage {
         }
         let shim = Shim::write(s.folder());
         // The shim writes beside the run, where a sandbox would let it write nothing.
-        s.configure(&format!(
-            "engine = \"{}\"\n\n[sandbox]\nlevel = \"none\"",
-            shim.program().display()
-        ));
+        s.configure(&format!("engine = \"{}\"", shim.program().display()));
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let stage = Self {
             s,

@@ -85,7 +85,11 @@ impl Scenario {
     /// Writes the settings, with more lines before the sections.
     pub(crate) fn configure(&self, more: &str) {
         // A program of the test's own in Terraform's place tells the test what it does.
-        let level = if more.contains(GATED) { "none" } else { "auto" };
+        let level = if more.contains("engine = ") {
+            "none"
+        } else {
+            "auto"
+        };
         let text = format!(
             "data_dir = \"var\"\npoll_every = \"200ms\"\nlisten = \"off\"\n{more}\n\n[sandbox]\nlevel = \"{level}\"\nwrite = [\"world\"]\n\n[github]\napi_url = \"{}\"\n",
             self.hub.api_url()

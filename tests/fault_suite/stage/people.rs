@@ -1,6 +1,5 @@
 //! What people do on the stage: by chance, and where Mainstay asks it of them.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{

@@ -193,7 +193,12 @@ fn green_stays(truth: &[Truth], ledger: &Ledger) -> Vec<String> {
             let mut between = truth[*before..set.at].iter();
             let excused = match set.context {
                 "mainstay/apply" => !is_about(set.description, sha, ledger),
-                _ => set.state == "pending" || between.any(|truth| truth.by != BOT),
+                // That main moved on is no effect of the API: it shows in what is said.
+                _ => {
+                    set.state == "pending"
+                        || set.description.starts_with("Conflicts with")
+                        || between.any(|truth| truth.by != BOT)
+                }
             };
             if !excused {
                 let Set {

@@ -11,7 +11,7 @@ use super::{
 use crate::plan::{Check as Condition, Counts, DataTypes, Diagnostic, Plan};
 use crate::policy::{Effect, Finding, Judgement, Verdict};
 
-/// The JSON Schema of what [`json`] gives, for programs that read it.
+/// The JSON Schema of what [`json()`] gives, for programs that read it.
 pub const SCHEMA: &str = include_str!("report.schema.json");
 
 /// The name of the form.

@@ -20,6 +20,8 @@ async fn a_push_brings_the_same_comment_to_the_new_plan() {
     let comment = s.planned(pull, &second).await;
     assert!(comment.contains("10.0.0.0/16"), "{comment}");
     assert!(!comment.contains("10.0.0.0/20"), "{comment}");
+    let since = format!("Since `{}`: `localfs_file.subnet`", short(&first));
+    assert!(comment.contains(&since), "{comment}");
     assert_eq!(s.comment_id(pull), id);
     assert_eq!(s.states_of("propose", "network"), ["planned", "planned"]);
     s.end().await;

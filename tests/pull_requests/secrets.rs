@@ -101,6 +101,11 @@ async fn no_secret_is_in_what_is_posted_logged_or_recorded() {
     let merged = s.repo.merge(pull, Method::Merge, "alice").unwrap();
     s.status_is(&merged, "mainstay/apply", "success").await;
     s.comment_with(pull, "### Applied").await;
+    let elsewhere = format!("not 10.0.0.0/16, and for {INJECTED}");
+    std::fs::write(s.world().join("subnet.txt"), elsewhere).unwrap();
+    s.run(&["drift", "--workspace", "network"]);
+    let issue = s.issue_with("Drift in network", "not 10.0.0.0/16").await;
+    assert_eq!(secret_in(issue.body.as_bytes()), None, "{}", issue.body);
 
     for truth in s.hub.truth() {
         let text = match &truth.effect {

@@ -360,7 +360,13 @@ fn wrong(mode: CheckMode) -> CheckOutcome {
 fn ended(name: &str, mode: CheckMode, finished: &Finished, diagnostics: Vec<Diagnostic>) -> Check {
     let passed = finished.code() == Some(0);
     // What is only warned of is said by the plan as well.
-    let diagnostics = if passed { Vec::new() } else { diagnostics };
+    let mut diagnostics = if passed { Vec::new() } else { diagnostics };
+    if wrong(mode) == CheckOutcome::Warned {
+        // What the declaration only warns of is no error.
+        for diagnostic in &mut diagnostics {
+            diagnostic.severity = Severity::Warning;
+        }
+    }
     Check {
         name: name.to_owned(),
         outcome: if passed {

@@ -155,9 +155,12 @@ impl Scheduler {
         let parallel = self.fleet.config.parallel.get();
         let free = parallel.saturating_sub(self.under_way.len());
         for id in next_to_start(&queued, &busy, free) {
-            // Another process may have taken the workspace since: then it waits for the next tick.
-            if self.fleet.store.claim(id, &self.owner.to_string(), now())? == RunUpdate::Busy {
-                continue;
+            match self.fleet.store.claim(id, &self.owner.to_string(), now()) {
+                Ok(RunUpdate::Now(_)) => {}
+                // Another process, `mainstay drift` say, has taken the workspace or the run since:
+                // then it waits for the next tick, or is done there.
+                Ok(RunUpdate::Busy) | Err(StoreError::Illegal { .. }) => continue,
+                Err(error) => return Err(error),
             }
             let worker = Arc::clone(&self.worker);
             let wishes = Wishes::default();

@@ -131,8 +131,12 @@ impl Store {
         let held = self.held(id);
         let claimed = self.write(|tx| {
             leases::check_daemon(tx, held, id)?;
-            let state = record(tx, held, id, &Event::Started, at, |_| {})?;
             let (run, _) = read(tx, id)?;
+            // One that somebody else took first is not lost: it was never ours.
+            run.state
+                .after(&Event::Started)
+                .map_err(|source| StoreError::Illegal { run: id.0, source })?;
+            let state = record(tx, held, id, &Event::Started, at, |_| {})?;
             let place = [run.what.repo.as_str(), run.what.workspace.as_str()];
             let fence = leases::grant(tx, place, owner, at)?;
             tx.execute(
@@ -436,6 +440,21 @@ mod tests {
             store.claim(second, "me", now()).unwrap(),
             RunUpdate::Now(State::Preparing)
         );
+    }
+
+    #[test]
+    fn a_run_that_another_process_took_first_is_theirs_and_not_lost() {
+        let (folder, store) = store();
+        let id = store
+            .add_run(&order("network", Purpose::Drift), now())
+            .unwrap();
+        let other = Store::open(folder.path()).unwrap();
+        store.claim(id, "me", now()).unwrap();
+        assert!(matches!(
+            other.claim(id, "they", now()),
+            Err(StoreError::Illegal { .. })
+        ));
+        step(&store, id, &[Event::CheckedOut, Event::PlanMade]);
     }
 
     #[test]

@@ -256,7 +256,7 @@ fn held(outcome: AfterMerge) -> HoldReport {
     }
 }
 
-fn report(workspaces: Vec<WorkspaceReport>) -> ProposalReport {
+pub(super) fn report(workspaces: Vec<WorkspaceReport>) -> ProposalReport {
     ProposalReport {
         marker: String::new(),
         repo: "acme/infra".parse().expect("a valid name"),

@@ -102,21 +102,7 @@ fn planned(name: &str, plan: Plan) -> WorkspaceReport {
 fn report(workspaces: Vec<WorkspaceReport>) -> ProposalReport {
     ProposalReport {
         marker: "<!-- mainstay:proposal #7 -->".to_owned(),
-        repo: "acme/infra".parse().unwrap(),
-        web_url: Some("https://git.example/acme/infra".to_owned()),
-        proposal: Some("#7".parse().unwrap()),
-        head: sha('e'),
-        base_branch: "main".parse().unwrap(),
-        base: sha('0'),
-        tool: "Terraform 1.11.4".to_owned(),
-        workspaces,
-        conflict: None,
-        removed: Vec::new(),
-        notes: Vec::new(),
-        refusals: Vec::new(),
-        data_types: DataTypes::default(),
-        help: Vec::new(),
-        standing: Standing::Open,
+        ..super::sample::report(workspaces)
     }
 }
 

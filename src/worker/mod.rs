@@ -1,6 +1,8 @@
 //! Does one run: checks out its files, has Terraform plan them, applies what may be applied,
 //! and records each step before and after.
 
+mod applying;
+mod checking;
 mod confinement;
 mod failure;
 mod judging;
@@ -9,6 +11,7 @@ mod places;
 mod prepare;
 mod recorder;
 mod recover;
+mod reviewing;
 
 use std::fs::File;
 use std::io::BufReader;
@@ -26,22 +29,20 @@ pub use recover::{Recovered, stranded_state};
 use self::prepare::problem_warning;
 use self::recorder::Recorder;
 use crate::clock::now;
-use crate::decide::{Next, Review, Ruling, after_plan};
+use crate::decide::{Next, Ruling, after_plan};
 use crate::engine::{
     self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
-    Tests,
 };
 use crate::fault::chain;
-use crate::fleet::{Came, Fleet};
-use crate::forge::Origin;
+use crate::fleet::Fleet;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
-use crate::plan::{self, StateVersion};
+use crate::plan;
 use crate::policy::Policies;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
 use crate::sandbox::{Level, Sandbox};
-use crate::store::{Begin, RunFilter, StoreError};
+use crate::store::StoreError;
 use crate::workspace::Settings;
 
 /// Why a run could not be worked on; what fails inside a run is its outcome and no such error.
@@ -79,15 +80,6 @@ pub struct Wishes {
     pub plan: CancelToken,
     /// To interrupt an apply: only ever a person's.
     pub apply: CancelToken,
-}
-
-/// Whether the base branch still wants of a workspace what a run brings.
-#[derive(Debug, PartialEq, Eq)]
-enum Base {
-    /// It does.
-    Stands,
-    /// It wants something else by now.
-    Moved,
 }
 
 /// What follows a plan.
@@ -290,58 +282,6 @@ impl Worker {
         }
     }
 
-    /// Makes the checks before a proposal's plan; gives the outcome where they end the run.
-    async fn check(
-        &self,
-        ready: &mut Ready,
-        observer: &Recorder<'_>,
-        wishes: &Wishes,
-    ) -> Result<Option<Outcome>, StoreError> {
-        let what = &ready.run.what;
-        let row = match &what.proposal {
-            Some(key) => self.fleet.store.proposal(&what.repo, key)?,
-            None => None,
-        };
-        let tests = match row.map(|row| row.proposal.origin) {
-            Some(Origin::Own) => Tests::Run,
-            // What a person let in is the plan of a fork.
-            Some(Origin::Fork) | None => {
-                Tests::Skip("tests may create real things, and those of a fork are not run")
-            }
-        };
-        let mut done = Vec::new();
-        let ended = self
-            .engine
-            .check(
-                &ready.job,
-                &ready.settings.checks,
-                tests,
-                &mut done,
-                observer,
-                &wishes.plan,
-            )
-            .await;
-        ready.checks = done.iter().map(|c| c.redacted(&ready.secrets)).collect();
-        match ended {
-            Ok(()) => Ok(None),
-            Err(error) => {
-                self.keep_checks(ready, &ready.secrets)?;
-                Ok(Some(self.failed(ready, &error, &ready.secrets)))
-            }
-        }
-    }
-
-    /// Records what was checked, with what `redactor` knows as secret masked.
-    fn keep_checks(&self, ready: &Ready, redactor: &Redactor) -> Result<(), StoreError> {
-        if ready.checks.is_empty() {
-            return Ok(());
-        }
-        let checks: Vec<Check> = ready.checks.iter().map(|c| c.redacted(redactor)).collect();
-        self.fleet
-            .store
-            .amend(ready.run.id, |result| result.checks = checks)
-    }
-
     /// Reads a plan into the record, and decides what follows.
     async fn judge(&self, ready: &Ready, saved: &SavedPlan) -> Result<Judged, StoreError> {
         let id = ready.run.id;
@@ -450,95 +390,6 @@ impl Worker {
         )
     }
 
-    /// Forgets that a version of the state was put back, now that the state is what is there.
-    fn state_is_whole(&self, ready: &Ready) {
-        if let engine::State::Local(path) = &ready.job.state
-            && let Err(error) = engine::is_whole_again(path)
-        {
-            warn!(run.id = %ready.run.id, "The note beside {} cannot be removed: {error}", path.display());
-        }
-    }
-
-    async fn apply(
-        &self,
-        ready: &mut Ready,
-        saved: SavedPlan,
-        observer: &Recorder<'_>,
-        wishes: &Wishes,
-        leave: Leave,
-    ) -> Result<Outcome, StoreError> {
-        let id = ready.run.id;
-        let store = &self.fleet.store;
-        let Leave {
-            redactor,
-            took: planned_for,
-            rewound,
-        } = leave;
-        if self.look_again(&ready.run).await? == Base::Moved {
-            // It waits for its turn again; what is decided of it then knows the new head.
-            return Ok(Outcome::Stopped(None));
-        }
-        // The daemon ends, or somebody wished it: what was not begun is not begun.
-        if wishes.plan.is_cancelled() {
-            return Ok(Outcome::Stopped(None));
-        }
-        // From here on a person must be told how far it came, whatever happens; and should this
-        // future be dropped, Terraform goes on and needs its folders.
-        match store.begin_apply(id, rewound.as_deref(), now())? {
-            Begin::Begun => {}
-            Begin::StopWished => return Ok(Outcome::Stopped(None)),
-            Begin::Rewound(reason) => return Ok(Outcome::Held(reason)),
-        }
-        let folders = std::mem::take(&mut ready.folders).map(|folder| folder.map(TempDir::keep));
-        let applied = self
-            .engine
-            .apply(&ready.job, saved, observer, &wishes.apply)
-            .await;
-        if !matches!(applied, Err(EngineError::StillRunning { .. })) {
-            for folder in folders.iter().flatten() {
-                if let Err(error) = std::fs::remove_dir_all(folder) {
-                    warn!(run.id = %id, "{} cannot be removed: {error}", folder.display());
-                }
-            }
-        }
-        let after = kept_state(&ready.job);
-        match applied {
-            Ok(applied) => {
-                let took: Duration = applied.took.iter().map(|(_, took)| *took).sum();
-                store.amend(id, |result| {
-                    result.state_after = after;
-                    result.took = planned_for + took;
-                    result
-                        .warnings
-                        .extend(applied.warnings.iter().map(|w| w.redacted(&redactor)));
-                })?;
-                self.state_is_whole(ready);
-                Ok(Outcome::Event(Event::ApplyDone))
-            }
-            Err(error) => {
-                if after.is_some() {
-                    store.amend(id, |result| result.state_after = after)?;
-                }
-                Ok(self.failed(ready, &error, &redactor))
-            }
-        }
-    }
-
-    /// Has the repository looked at once more just before an apply: the base branch may have moved
-    /// on, or a person taken back what they said. Where it cannot be looked at, what is on record holds.
-    async fn look_again(&self, run: &Run) -> Result<Base, StoreError> {
-        let (repo, name) = (&run.what.repo, &run.what.workspace);
-        if self.fleet.looks.again(repo).await == Came::Badly {
-            warn!(run.id = %run.id, repo = %repo, "{repo} could not be looked at just before the apply of run {}: it goes by the look before", run.id);
-        }
-        let view = self.fleet.store.repository(repo)?.and_then(|r| r.view);
-        let wanted = view.as_ref().and_then(|view| view.workspace(name));
-        Ok(match wanted {
-            Some(wanted) if wanted.inputs == run.what.inputs => Base::Stands,
-            _ => Base::Moved,
-        })
-    }
-
     fn failed(&self, ready: &Ready, error: &EngineError, redactor: &Redactor) -> Outcome {
         match error {
             EngineError::Cancelled(_) => Outcome::Stopped(None),
@@ -568,51 +419,5 @@ impl Worker {
         asked
             && matches!(error, EngineError::ApplyFailed(failed)
                 if failed.end == ApplyEnd::Stopped(Stop::Cancelled))
-    }
-
-    /// What reviewers saw of the change: the plans of the proposals that were merged since the
-    /// workspace's commit, each at the head that was merged.
-    fn review(&self, ready: &Ready) -> Result<Review, StoreError> {
-        let what = &ready.run.what;
-        let mut review = Review::default();
-        let Some(tracked) = self.fleet.tracked(&what.repo) else {
-            return Ok(review);
-        };
-        let facts = self.fleet.facts(tracked)?;
-        for merged in crate::decide::merged_since(&facts, &what.workspace) {
-            let Some(row) = self.fleet.store.proposal(&what.repo, &merged.key)? else {
-                continue;
-            };
-            let Some(touch) = row.touched().iter().find(|t| t.name == what.workspace) else {
-                continue;
-            };
-            let filter = RunFilter {
-                repo: Some(what.repo.clone()),
-                workspace: Some(what.workspace.clone()),
-                proposal: Some(merged.key.clone()),
-                purpose: Some(Purpose::Propose),
-                limit: 50,
-            };
-            // What was planned after the merge was seen is nothing that a reviewer could have read.
-            let seen = self.fleet.store.runs(&filter)?.into_iter().find(|run| {
-                run.state == State::Planned
-                    && run.what.inputs == touch.inputs
-                    && run.changed_at <= row.changed_at
-            });
-            if let Some(run) = seen
-                && let Some(plan) = &run.result.plan
-            {
-                review.add(plan, run.result.configuration.clone(), run.what.inputs);
-            }
-        }
-        Ok(review)
-    }
-}
-
-/// Which state a workspace has, where it is kept by us.
-fn kept_state(job: &Job) -> Option<StateVersion> {
-    match &job.state {
-        engine::State::Local(path) => engine::state_mark(path),
-        engine::State::Backend | engine::State::InFolder => None,
     }
 }

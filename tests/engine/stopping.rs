@@ -502,7 +502,7 @@ async fn an_apply_goes_on_when_the_daemon_is_killed_and_its_end_is_learned() {
 
 /// Removes the folder of a victim's bench, which could not do so itself.
 fn remove_leftovers(start: &StepStart) {
-    // …/work/1/3-apply
+    // The step's folder is in that of the attempt, which is in the bench's work folder.
     let bench = start.dir.ancestors().nth(3).unwrap();
     fs::remove_dir_all(bench).unwrap();
 }

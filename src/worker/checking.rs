@@ -1,0 +1,63 @@
+//! Makes the checks before a plan, and keeps what they said.
+
+use super::recorder::Recorder;
+use super::{Outcome, Ready, Wishes, Worker};
+use crate::engine::Tests;
+use crate::forge::Origin;
+use crate::redact::Redactor;
+use crate::run::Check;
+use crate::store::StoreError;
+
+impl Worker {
+    /// Makes the checks before a proposal's plan; gives the outcome where they end the run.
+    pub(super) async fn check(
+        &self,
+        ready: &mut Ready,
+        observer: &Recorder<'_>,
+        wishes: &Wishes,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let what = &ready.run.what;
+        let row = match &what.proposal {
+            Some(key) => self.fleet.store.proposal(&what.repo, key)?,
+            None => None,
+        };
+        let tests = match row.map(|row| row.proposal.origin) {
+            Some(Origin::Own) => Tests::Run,
+            // What a person let in is the plan of a fork.
+            Some(Origin::Fork) | None => {
+                Tests::Skip("tests may create real things, and those of a fork are not run")
+            }
+        };
+        let mut done = Vec::new();
+        let ended = self
+            .engine
+            .check(
+                &ready.job,
+                &ready.settings.checks,
+                tests,
+                &mut done,
+                observer,
+                &wishes.plan,
+            )
+            .await;
+        ready.checks = done.iter().map(|c| c.redacted(&ready.secrets)).collect();
+        match ended {
+            Ok(()) => Ok(None),
+            Err(error) => {
+                self.keep_checks(ready, &ready.secrets)?;
+                Ok(Some(self.failed(ready, &error, &ready.secrets)))
+            }
+        }
+    }
+
+    /// Records what was checked, with what `redactor` knows as secret masked.
+    pub(super) fn keep_checks(&self, ready: &Ready, redactor: &Redactor) -> Result<(), StoreError> {
+        if ready.checks.is_empty() {
+            return Ok(());
+        }
+        let checks: Vec<Check> = ready.checks.iter().map(|c| c.redacted(redactor)).collect();
+        self.fleet
+            .store
+            .amend(ready.run.id, |result| result.checks = checks)
+    }
+}

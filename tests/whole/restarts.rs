@@ -1,15 +1,9 @@
 //! Ends and starts: in order, by a kill at any instant, with other settings.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
 use std::time::Duration;
 
-use github::git::Method;
-use scenario::{
+use crate::github::git::Method;
+use crate::scenario::{
     Scenario, declaration, file, kill_below, one_file, processes_below, root, workspace,
 };
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 
+use super::stage::{NETWORK, resource};
 use crate::github::git::Method;
 use crate::github::log::Effect;
 use crate::scenario::{Scenario, declaration, root, workspace};
-use crate::stage::{NETWORK, resource};
 
 /// A value that an attribute is marked with as sensitive.
 const ATTRIBUTE: &str = "open-sesame-4711";
@@ -147,7 +147,7 @@ async fn no_secret_is_in_what_is_posted_logged_or_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_plan_file_and_no_checkout_is_left_after_a_run() {
     let mut s = Scenario::with_network().await;
-    let (pull, head) = s.opens("wider", &[(NETWORK, &crate::stage::subnet("10.0.0.0/16"))]);
+    let (pull, head) = s.opens("wider", &[(NETWORK, &super::stage::subnet("10.0.0.0/16"))]);
     s.planned(pull, &head).await;
     let failing = resource("b", "\"b\"", "fail = \"plan\"");
     let (_, bad) = s.opens("broken", &[("network/b.tf", &failing)]);

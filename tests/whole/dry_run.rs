@@ -1,15 +1,10 @@
 //! `mainstay dry-run` in real checkouts, with the real Terraform.
 
-mod checkout;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of it")]
-mod screening;
-
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use checkout::{Checkout, Ran, snapshot, write, write_program};
+use crate::checkout::{Checkout, Ran, snapshot, write, write_program};
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -45,7 +40,7 @@ fn edits_that_are_not_committed_are_planned_and_only_where_they_are() {
     checkout.write("network/main.tf", &root("large"));
     checkout.write("network/new.tf", "output \"size\" { value = var.size }\n");
     let ran = checkout.run(&["dry-run"]).ended_with(2);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r#"
     network changes
 
      workspace  create  change  replace  destroy
@@ -74,7 +69,7 @@ fn edits_that_are_not_committed_are_planned_and_only_where_they_are() {
 fn where_nothing_differs_it_says_what_can_be_planned_all_the_same() {
     let checkout = two_roots();
     let ran = checkout.run(&["dry-run"]).ended_with(0);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r"
     No workspace is touched
 
     no workspace differs from main at HEAD; --workspace NAME plans one all the same: database,
@@ -120,7 +115,7 @@ fn another_base_is_compared_with() {
         .ended_with(2);
     assert_eq!(names(&json(&ran)), ["network"]);
     let ran = checkout.run(&["dry-run", "--base", "mian"]).ended_with(1);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r"
     error: the checkout cannot be read
       because `mian` names no commit in the repository in HERE/checkout/.git/; is it `main`?
     ");
@@ -168,7 +163,7 @@ fn a_folder_that_is_taken_away_is_said_and_nothing_is_destroyed_by_it() {
     let checkout = two_roots();
     std::fs::remove_dir_all(checkout.dir().join("database")).unwrap();
     let ran = checkout.run(&["dry-run"]).ended_with(0);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r"
     No workspace is planned: 1 folder gone
 
     The folder of database is gone. Nothing is destroyed by that: what it manages stays in the world.
@@ -240,7 +235,10 @@ fn state_in_the_folder_is_planned_against_and_not_touched() {
     ]);
     let folder = checkout.dir().join("network");
     for step in [&["init"][..], &["apply", "-auto-approve"]] {
-        let done = localfs::terraform(&folder).args(step).output().unwrap();
+        let done = crate::localfs::terraform(&folder)
+            .args(step)
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{done:?}");
     }
     let ran = checkout.run(&["dry-run", "-w", "network"]).ended_with(0);
@@ -260,7 +258,10 @@ fn the_state_that_the_daemon_keeps_is_planned_against_in_a_copy() {
         &["init"][..],
         &["apply", "-auto-approve", "-var=size=declared"],
     ] {
-        let done = localfs::terraform(made.dir()).args(step).output().unwrap();
+        let done = crate::localfs::terraform(made.dir())
+            .args(step)
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{done:?}");
     }
     let ran = checkout
@@ -463,7 +464,7 @@ fn hcl_that_does_not_parse_is_shown_with_its_place() {
     let checkout = two_roots();
     checkout.write("network/main.tf", "locals {\n  a = 1\n");
     let ran = checkout.run(&["dry-run"]).ended_with(1);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r"
     Plan failed in network
 
     Failed
@@ -495,7 +496,7 @@ fn a_variable_without_a_value_is_named() {
         "variable \"region\" {}\nresource \"terraform_data\" \"it\" { input = var.region }\n",
     );
     let ran = checkout.run(&["dry-run"]).ended_with(1);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r#"
     Plan failed in network
 
     Failed
@@ -527,7 +528,7 @@ fn a_module_that_is_not_there_is_named() {
         "module \"site\" {\n  source = \"../modules/site\"\n}\n",
     );
     let ran = checkout.run(&["dry-run"]).ended_with(1);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r#"
     Plan failed in network
 
     Failed
@@ -581,11 +582,11 @@ fn a_checkout_after_init_is_planned_and_its_working_folder_not_used() {
 #[test]
 fn terraform_missing_says_what_was_looked_for_and_where() {
     let checkout = two_roots();
-    let bin = checkout::path_of(checkout.folder(), &["git"]);
+    let bin = crate::checkout::path_of(checkout.folder(), &["git"]);
     let mut command = checkout.mainstay(&["dry-run"]);
     command.env("PATH", &bin);
     let ran = checkout.finish(command).ended_with(1);
-    assert_snapshot!(screening::times(&ran.stable(&checkout)), @r#"
+    assert_snapshot!(crate::screening::times(&ran.stable(&checkout)), @r#"
     error: Terraform cannot be used
       because found no program `terraform` (looked in the PATH, HERE/bin-git): install it, or set `engine` to "terraform", "tofu" or the path of either
     "#);
@@ -682,9 +683,9 @@ fn which(program: &str) -> String {
 #[test]
 fn providers_are_installed_aside_and_the_lock_file_is_not_written() {
     let mut checkout = Checkout::new();
-    checkout.set("TF_CLI_CONFIG_FILE", localfs::cli_config());
+    checkout.set("TF_CLI_CONFIG_FILE", crate::localfs::cli_config());
     let body = "resource \"localfs_file\" \"it\" {\n  path    = \"a\"\n  content = \"b\"\n}\n";
-    localfs::write_root_module(&checkout.dir().join("network"), body);
+    crate::localfs::write_root_module(&checkout.dir().join("network"), body);
     checkout.commit(&[]);
     let ran = checkout.run(&["dry-run", "-w", "network"]).ended_with(2);
     assert!(ran.stdout.contains("localfs_file.it will be created"));

@@ -1,8 +1,8 @@
 //! Pull requests from forks: their code is run for nobody but a person who may write here.
 
+use super::stage::{NETWORK, short, subnet};
 use crate::github::repository::Repository;
 use crate::scenario::Scenario;
-use crate::stage::{NETWORK, short, subnet};
 
 /// A pull request of mallory, from a fork of hers; the fork, its number and its head.
 async fn proposed(s: &mut Scenario) -> (Repository, u64, String) {

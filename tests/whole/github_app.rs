@@ -1,18 +1,12 @@
 //! The whole job as a GitHub App: its account, its installations, and tokens that expire.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
 use std::time::Duration;
 
-use github::git::Method;
-use github::log::{AuthKind, Effect};
-use github::repository::Repository;
-use github::repository::conversation::CheckRunView;
-use scenario::{Scenario, declaration, one_value, workspace};
+use crate::github::git::Method;
+use crate::github::log::{AuthKind, Effect};
+use crate::github::repository::Repository;
+use crate::github::repository::conversation::CheckRunView;
+use crate::scenario::{Scenario, declaration, one_value, workspace};
 
 /// The App's number.
 const APP: u64 = 4242;

@@ -1,7 +1,7 @@
 //! Pull requests that cannot be planned: the comment says where, and never a count.
 
+use super::stage::{NETWORK, resource, subnet};
 use crate::scenario::{Scenario, root};
-use crate::stage::{NETWORK, resource, subnet};
 
 impl Scenario {
     /// Waits until the plan of a head is said to have failed, with no count anywhere.

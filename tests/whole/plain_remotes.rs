@@ -1,18 +1,10 @@
 //! Repositories without a forge: plain git remotes, where branches are the proposals.
 
-#[expect(dead_code, reason = "each test crate uses a part of it")]
-mod checkout;
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use checkout::{git, write, write_program};
-use scenario::{Scenario, one_file, workspace};
+use crate::checkout::{git, write, write_program};
+use crate::scenario::{Scenario, one_file, workspace};
 use serde_json::Value;
 
 /// A bare repository that people push to, and the checkout of one of them.

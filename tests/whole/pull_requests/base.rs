@@ -1,8 +1,8 @@
 //! The base branch that is force-pushed or deleted, and repositories beside each other.
 
+use super::stage::{NETWORK, short, subnet};
 use crate::github::repository::Repository;
 use crate::scenario::{Scenario, one_file};
-use crate::stage::{NETWORK, short, subnet};
 
 /// A scenario whose main was at 10.0.0.0/16 and was force-pushed back to 10.0.0.0/24; the
 /// commit that it is at now, whose change is held.

@@ -1,16 +1,12 @@
 //! `mainstay demo`: the whole job, as somebody sees it who has just built the program.
 
-#[expect(dead_code, reason = "each test crate uses a part of it")]
-mod checkout;
-mod localfs;
-
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use checkout::{Checkout, path_of, snapshot};
+use crate::checkout::{Checkout, path_of, snapshot};
 use insta::assert_snapshot;
 
 /// How long the demo may take on a slow machine that does other things too.

@@ -1,14 +1,8 @@
 //! What policies do to pull requests and merges, and how their owners override them.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
-use github::git::Method;
-use github::world::Role;
-use scenario::{Scenario, declaration, one_file, workspace};
+use crate::github::git::Method;
+use crate::github::world::Role;
+use crate::scenario::{Scenario, declaration, one_file, workspace};
 
 /// Denies one content of a file; alice may override it.
 const NO_WIDE_NETWORKS: &str = r#"# METADATA

@@ -1,13 +1,7 @@
 //! Commands in comments: who may write them, what is one, and what comes of it.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
-use github::git::Method;
-use scenario::{BOT, Scenario, one_file};
+use crate::github::git::Method;
+use crate::scenario::{BOT, Scenario, one_file};
 
 /// A scenario with `network` applied and a pull request that widens its subnet.
 async fn with_a_pull_request() -> (Scenario, u64) {

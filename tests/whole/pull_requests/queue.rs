@@ -1,7 +1,7 @@
 //! GitHub's merge queue: branches of its own, whose required checks let it go on.
 
+use super::stage::{NETWORK, subnet};
 use crate::scenario::Scenario;
-use crate::stage::{NETWORK, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_merge_queue_would_make_of_main_gets_its_status_and_is_applied_when_it_is_main() {

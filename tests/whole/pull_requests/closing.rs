@@ -1,7 +1,7 @@
 //! Pull requests that are closed, reopened, retargeted, or lose their branch.
 
+use super::stage::{NETWORK, resource, subnet};
 use crate::scenario::{Scenario, declaration, one_file, root, workspace};
-use crate::stage::{NETWORK, resource, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_ends_the_plans_that_run_and_wait_and_the_status_that_waits_for_them() {

@@ -1,7 +1,5 @@
 //! The provider `localfs` under the real Terraform, and the example repository made with it.
 
-mod localfs;
-
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -19,7 +17,7 @@ impl Root {
     /// A root module with `body` as `main.tf`, initialised.
     fn new(body: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        localfs::write_root_module(folder.path(), body);
+        crate::localfs::write_root_module(folder.path(), body);
         let root = Self {
             folder,
             environment: Vec::new(),
@@ -71,7 +69,7 @@ fn terraform(
     environment: &[(&'static str, String)],
     arguments: &[&str],
 ) -> std::process::Command {
-    let mut command = localfs::terraform(folder);
+    let mut command = crate::localfs::terraform(folder);
     let (subcommand, rest) = arguments.split_first().unwrap();
     command.arg(subcommand);
     if !matches!(*subcommand, "fmt" | "output" | "state") {
@@ -510,7 +508,7 @@ fn nothing_but_the_mirror_gives_providers() {
 #[test]
 fn the_program_is_itself_when_terraform_did_not_start_it() {
     // A command that Terraform starts may inherit the variable of its plugins.
-    let output = std::process::Command::new(localfs::MAINSTAY)
+    let output = std::process::Command::new(crate::localfs::MAINSTAY)
         .arg("--version")
         .env("TF_PLUGIN_MAGIC_COOKIE", "inherited")
         .output()

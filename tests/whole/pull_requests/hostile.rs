@@ -2,8 +2,8 @@
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
+use super::stage::{NETWORK, resource, short, subnet};
 use crate::scenario::{BOT, Scenario, root};
-use crate::stage::{NETWORK, resource, short, subnet};
 
 /// What a heredoc may hold.
 const HOSTILE: &str = "<<EOT\nbegin\n```\n~~~~\n</details>\n<!-- mainstay:proposal -->\n### Applied: 9 created\n@acme/everyone look: https://evil.example\n| a | b |\n`````\nPlan: 0 to add, 0 to change, 0 to destroy.\n<img src=x>\n[click](https://evil.example)\nend\nEOT\n";

@@ -1,17 +1,9 @@
 //! `mainstay check`: every mistake at once, with its place; and online, whether the outside agrees.
 
-#[expect(dead_code, reason = "each test crate uses a part of it")]
-mod checkout;
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
-use checkout::{Checkout, Ran, path_of};
-use github::world::Role;
+use crate::checkout::{Checkout, Ran, path_of};
+use crate::github::world::Role;
+use crate::scenario::{Scenario, declaration, one_file, workspace};
 use insta::assert_snapshot;
-use scenario::{Scenario, declaration, one_file, workspace};
 
 /// Settings for one repository on GitHub.
 const ACME: &str = "repo = \"acme/infra\"\n[discover]\npaths = [\"*\"]\n";
@@ -298,7 +290,7 @@ async fn online_a_token_that_github_refuses_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn online_a_token_that_may_only_read_is_told() {
     let s = quiet().await;
-    s.repo.grant(scenario::BOT, Role::Read);
+    s.repo.grant(crate::scenario::BOT, Role::Read);
     assert_snapshot!(errors(&online(&s, 1)), @"  error acme/infra: The token's account may only read acme/infra; give it the role Write, without which GitHub takes no commit status.");
     s.end().await;
 }

@@ -1,20 +1,11 @@
 //! The command line as people meet it: help, mistakes, what the daemon knows, what is in its way.
 
-#[expect(dead_code, reason = "each test crate uses a part of it")]
-mod checkout;
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-mod screening;
-
 use std::path::Path;
 use std::time::Duration;
 
-use checkout::Checkout;
+use crate::checkout::Checkout;
+use crate::scenario::{Scenario, declaration, file, root, workspace};
 use insta::assert_snapshot;
-use scenario::{Scenario, declaration, file, root, workspace};
 
 /// Every command that has a help page of its own.
 const COMMANDS: [&str; 14] = [
@@ -185,7 +176,7 @@ fn a_damaged_database_is_refused_and_left_as_it_is() {
     }
     // The daemon takes its folder, and the file is as it was all the same.
     let output = folder.mainstay(&["serve"]).output().unwrap();
-    let ran = checkout::Ran::of(&output).ended_with(1);
+    let ran = crate::checkout::Ran::of(&output).ended_with(1);
     assert!(
         ran.stderr.contains("is damaged (file is not a database)"),
         "{}",
@@ -210,7 +201,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let before = std::fs::read(var.join("mainstay.db")).unwrap();
     for command in ["status", "serve"] {
         let output = folder.mainstay(&[command]).output().unwrap();
-        let ran = checkout::Ran::of(&output).ended_with(1);
+        let ran = crate::checkout::Ran::of(&output).ended_with(1);
         assert!(
             ran.stderr
                 .contains("has form 99, and this version knows forms up to"),
@@ -319,9 +310,9 @@ fn screen(s: &Scenario, text: &str) -> String {
             text = text.replace(&commit, name).replace(&commit[..7], name);
         }
     }
-    screening::sandbox(&screening::numbers(&screening::times(&screening::past(
-        &text,
-    ))))
+    crate::screening::sandbox(&crate::screening::numbers(&crate::screening::times(
+        &crate::screening::past(&text),
+    )))
 }
 
 /// Holds that each row of a table has its cells below their heads.
@@ -512,7 +503,7 @@ async fn a_token_that_github_refuses_is_said_once_and_taken_up_when_it_is_let_in
     assert_eq!(said, 1, "{}", s.log());
     assert!(!s.log().contains(LATE), "the token is in the log");
 
-    s.hub.token(LATE, scenario::BOT, &["repo"]);
+    s.hub.token(LATE, crate::scenario::BOT, &["repo"]);
     s.status_is(&commit, "mainstay/apply", "success").await;
     let ran = s.run(&["status"]);
     assert!(
@@ -566,7 +557,7 @@ fn colour_is_for_terminals_and_not_with_no_color() {
         let output = std::process::Command::new(&script)
             .args([
                 "-qec",
-                &format!("{} status", localfs::MAINSTAY),
+                &format!("{} status", crate::localfs::MAINSTAY),
                 "/dev/null",
             ])
             .env_clear()

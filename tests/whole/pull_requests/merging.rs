@@ -1,8 +1,8 @@
 //! Merges by each way, several at once, and the first sight of a repository.
 
+use super::stage::{NETWORK, resource, short, subnet};
 use crate::github::git::Method;
 use crate::scenario::{Scenario, declaration, one_file, root, workspace};
-use crate::stage::{NETWORK, resource, short, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_pull_request_gets_a_plan_and_changes_nothing() {

@@ -1,13 +1,7 @@
 //! Applies: half done, cancelled, side by side, and where their state is kept.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
-use github::git::Method;
-use scenario::{Scenario, declaration, file, one_file, root, workspace};
+use crate::github::git::Method;
+use crate::scenario::{Scenario, declaration, file, one_file, root, workspace};
 
 /// Three files of which each needs the one before; `more` is said of the second.
 fn chain(more: &str) -> String {

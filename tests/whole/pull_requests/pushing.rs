@@ -1,7 +1,7 @@
 //! Pushes to a pull request, force-pushes, and conflicts.
 
+use super::stage::{NETWORK, resource, short, subnet};
 use crate::scenario::{Scenario, root};
-use crate::stage::{NETWORK, resource, short, subnet};
 
 /// No test waits as long as this plan takes.
 const ENDLESS: &str = "delay_plan_ms = 600000";

@@ -1,20 +1,14 @@
 //! What goes wrong between the daemon and GitHub: lost answers, limits, refusals, stalls.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use github::fault::{Fault, FaultKind, When};
-use github::git::Method;
-use github::limit::Resource;
-use github::log::Effect;
-use github::world::Role;
-use scenario::{BOT, Scenario, one_value};
+use crate::github::fault::{Fault, FaultKind, When};
+use crate::github::git::Method;
+use crate::github::limit::Resource;
+use crate::github::log::Effect;
+use crate::github::world::Role;
+use crate::scenario::{BOT, Scenario, one_value};
 
 const COMMENTS: When = When::Call("POST", "/repos/acme/infra/issues/*/comments");
 const EDITS: When = When::Call("PATCH", "/repos/acme/infra/issues/comments/*");
@@ -222,9 +216,9 @@ async fn a_limit_that_names_no_time_keeps_us_away_for_a_minute() {
     s.stop();
     s.declare(
         "other.toml",
-        &scenario::declaration(
+        &crate::scenario::declaration(
             &format!("{}/globex/open.git", s.hub.web_url()),
-            &scenario::workspace("elsewhere", ""),
+            &crate::scenario::workspace("elsewhere", ""),
         ),
     );
     let limit = FaultKind::SecondaryLimit { retry_after: None };
@@ -482,7 +476,7 @@ async fn a_token_that_may_not_comment_is_said_and_the_merge_is_applied() {
 async fn a_repository_without_issues_has_its_drift_in_the_status_alone() {
     let mut s = Scenario::new().await;
     s.repo.disable_issues();
-    s.applied(&[("network/main.tf", &scenario::one_file("subnet", "a"))])
+    s.applied(&[("network/main.tf", &crate::scenario::one_file("subnet", "a"))])
         .await;
     std::fs::write(s.world().join("subnet.txt"), "by hand").unwrap();
     assert_eq!(s.run(&["drift"]).code, 2);
@@ -493,7 +487,7 @@ async fn a_repository_without_issues_has_its_drift_in_the_status_alone() {
     // Pull requests are as before.
     let head = s.repo.commit(
         "change",
-        &[("network/main.tf", &scenario::one_file("subnet", "b"))],
+        &[("network/main.tf", &crate::scenario::one_file("subnet", "b"))],
         "Change",
     );
     let pull = s.repo.open_pull("Change", "change", "main", "alice");
@@ -551,14 +545,14 @@ async fn a_repository_that_is_gone_is_said_and_the_others_go_on() {
 async fn a_token_that_is_revoked_and_let_in_again_loses_nothing() {
     let mut s = begun().await;
     let pull = opened(&mut s, "b").await;
-    s.hub.revoke_token(scenario::TOKEN);
+    s.hub.revoke_token(crate::scenario::TOKEN);
     let head = push(&s, "c");
     let said = status_says(&mut s, "cannot be looked at").await;
     assert!(
         said.contains("wrong, expired or revoked: put a good one in its place"),
         "{said}"
     );
-    s.hub.token(scenario::TOKEN, BOT, &["repo"]);
+    s.hub.token(crate::scenario::TOKEN, BOT, &["repo"]);
     s.comment_with(pull, "\"c\"").await;
     s.status_is(&head, "mainstay/plan", "success").await;
     s.end().await;
@@ -568,7 +562,7 @@ async fn a_token_that_is_revoked_and_let_in_again_loses_nothing() {
 async fn what_was_refused_while_the_token_was_no_good_is_told_once_it_is() {
     let mut s = begun().await;
     // The plan begins with a good token and ends without one.
-    let hub_token = scenario::TOKEN;
+    let hub_token = crate::scenario::TOKEN;
     let (pull, head) = open(&s, "b");
     s.wait("the run", |s| {
         s.runs()
@@ -612,7 +606,7 @@ async fn the_token_is_in_no_argument_environment_mirror_or_record() {
     let mut s = Scenario::new().await;
     s.repo.commit(
         "main",
-        &[("network/main.tf", &scenario::one_file("subnet", "a"))],
+        &[("network/main.tf", &crate::scenario::one_file("subnet", "a"))],
         "Begin",
     );
     s.start();
@@ -622,14 +616,14 @@ async fn the_token_is_in_no_argument_environment_mirror_or_record() {
     while !applied(&s) && from.elapsed() < Duration::from_secs(60) {
         for process in s.children() {
             seen += 1;
-            assert!(!process.contains(scenario::TOKEN), "{process}");
+            assert!(!process.contains(crate::scenario::TOKEN), "{process}");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(seen > 0, "no process of the daemon's was seen");
     s.wait("the apply", |s| applied(s).then_some(())).await;
     s.stop();
-    let holds = files_with(&s.data_dir(), scenario::TOKEN.as_bytes());
+    let holds = files_with(&s.data_dir(), crate::scenario::TOKEN.as_bytes());
     assert!(holds.is_empty(), "the token is in {holds:?}");
     s.end().await;
 }

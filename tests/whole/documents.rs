@@ -7,14 +7,8 @@ use std::process::Command;
 use mainstay::config::{self, Config, GithubSettings};
 use mainstay::decide::HELP;
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
-use github::git::Method;
-use scenario::Scenario;
+use crate::github::git::Method;
+use crate::scenario::Scenario;
 
 /// A declaration of nothing in particular, for settings that are tried by themselves.
 const SOME_DECLARATION: &str = "repo = \"acme/infra\"\n[discover]\npaths = [\"**\"]\n";
@@ -191,7 +185,7 @@ fn the_declarations_of_a_first_installation_are_valid() {
 fn the_readme_names_every_command_and_every_comment() {
     let readme = document("README.md");
     let commands = section(&readme, "## Commands");
-    let help = Command::new(localfs::MAINSTAY)
+    let help = Command::new(crate::localfs::MAINSTAY)
         .arg("--help")
         .output()
         .unwrap();

@@ -1,7 +1,7 @@
 //! The checks before a plan: each with its own result, and none of them stops the plan.
 
+use super::stage::NETWORK;
 use crate::scenario::{Scenario, declaration, one_value, workspace};
-use crate::stage::NETWORK;
 
 /// Two that fail and one that only warns, besides what is checked by default.
 const CHECKS: &str = r#"

@@ -1,13 +1,7 @@
 //! Drift: looked for on a schedule and by hand, told in one issue, repaired where that is declared.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
-use github::git::Method;
-use scenario::{Scenario, declaration, file, one_file, root, workspace};
+use crate::github::git::Method;
+use crate::scenario::{Scenario, declaration, file, one_file, root, workspace};
 
 const ISSUE: &str = "Drift in network";
 

@@ -1,8 +1,8 @@
 //! Which workspaces a pull request touches, and what is done when the base moves below it.
 
+use super::stage::{NETWORK, resource, short, subnet};
 use crate::github::git::Method;
 use crate::scenario::{Scenario, declaration, one_file, root, workspace};
-use crate::stage::{NETWORK, resource, short, subnet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_that_a_pull_request_adds_is_planned_and_applied_with_its_merge() {

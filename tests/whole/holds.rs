@@ -1,13 +1,7 @@
 //! Holds: which changes wait for a person, how they are told, and what lets them go.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
-use github::git::Method;
-use scenario::{Scenario, declaration, file, one_file, root, workspace};
+use crate::github::git::Method;
+use crate::scenario::{Scenario, declaration, file, one_file, root, workspace};
 
 /// A scenario whose workspace has more settings, with `network` at one file.
 async fn applied_with(top: &str, more: &str) -> Scenario {

@@ -1,17 +1,11 @@
 //! What the daemon's looks cost of GitHub's budgets while nothing happens, and what they see.
 
-#[expect(dead_code, reason = "each test crate uses a part of the model")]
-mod github;
-mod localfs;
-#[expect(dead_code, reason = "each test crate uses a part of the harness")]
-mod scenario;
-
 use std::sync::{Arc, Mutex};
 
-use github::fault::{Fault, FaultKind, When};
-use github::git::Method;
-use github::log::{Budget, LoggedRequest};
-use scenario::{BOT, Scenario, declaration, one_file, one_value, workspace};
+use crate::github::fault::{Fault, FaultKind, When};
+use crate::github::git::Method;
+use crate::github::log::{Budget, LoggedRequest};
+use crate::scenario::{BOT, Scenario, declaration, one_file, one_value, workspace};
 
 /// Idle looks that are watched.
 const IDLE: usize = 6;

@@ -1,5 +1,6 @@
 //! The provider `localfs` for tests: this program, installed in a mirror of its own.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -17,10 +18,46 @@ pub(crate) const MAINSTAY: &str = env!("CARGO_BIN_EXE_mainstay");
 pub(crate) fn cli_config() -> &'static Path {
     static INSTALLED: OnceLock<CliConfig> = OnceLock::new();
     let install = || {
-        let mirror = Path::new(env!("CARGO_TARGET_TMPDIR")).join("localfs-mirror");
-        provider::install(&mirror, Path::new(MAINSTAY)).expect("the provider can be installed")
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let program = folder.join("localfs-program");
+        strip_into(&program, folder);
+        provider::install(&folder.join("localfs-mirror"), &program)
+            .expect("the provider can be installed")
     };
     INSTALLED.get_or_init(install).path()
+}
+
+/// Puts the program under test in `program`, without its symbols: Terraform hashes the whole file
+/// at each command, which was a sixth of the time of all tests.
+///
+/// `strip` comes with the linker that built the program.
+fn strip_into(program: &Path, folder: &Path) {
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified());
+    let built = changed(Path::new(MAINSTAY)).expect("the program is built");
+    if changed(program).is_ok_and(|stripped| stripped == built) {
+        return;
+    }
+    // Other test processes do the same at the same time.
+    let fresh = tempfile::Builder::new()
+        .prefix(".localfs-")
+        .tempfile_in(folder)
+        .expect("a file can be made among the build's own")
+        // Closed: no program is started that somebody may still write.
+        .into_temp_path();
+    let stripped = Command::new("strip")
+        .arg("-o")
+        .arg(&fresh)
+        .arg(MAINSTAY)
+        .status();
+    if !stripped.is_ok_and(|status| status.success()) {
+        std::fs::copy(MAINSTAY, &fresh).expect("the program can be copied");
+    }
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))
+        .and_then(|()| std::fs::File::open(&fresh)?.set_modified(built))
+        .expect("the copy can be made a program");
+    fresh
+        .persist(program)
+        .expect("the copy can be put in its place");
 }
 
 /// Writes a root module that uses the provider: `body` as `main.tf`, and the

@@ -41,6 +41,28 @@ pub enum SourceError {
         /// What it refused.
         login: Login,
     },
+    /// The remote takes nothing from us.
+    #[error(
+        "{url} takes no commits from {login}; give it the right to write contents, or leave `record` out of the declaration"
+    )]
+    MayNotPush {
+        /// The remote's URL.
+        url: String,
+        /// What it refused.
+        login: Login,
+    },
+    /// Others changed a ref again and again while we did.
+    #[error(
+        "somebody else changes {name} of {url} all the time; the next try may have more luck: {said}"
+    )]
+    Outrun {
+        /// The remote's URL.
+        url: String,
+        /// The ref.
+        name: String,
+        /// What the remote said last.
+        said: String,
+    },
     /// The remote has no such repository, or does not admit to it.
     #[error("there is no repository at {url}, or {login} may not see it; check both")]
     NoSuchRepository {
@@ -263,7 +285,8 @@ impl SourceError {
             | Self::Io { .. }
             | Self::Git { .. }
             // A commit that is not there yet may be fetched by then.
-            | Self::NoSuchCommit { .. } => Remedy::Retry,
+            | Self::NoSuchCommit { .. }
+            | Self::Outrun { .. } => Remedy::Retry,
             // A full disk would not gain by a second copy.
             Self::Store { source, .. } if source.class() == git2::ErrorClass::Os => Remedy::Retry,
             Self::Store { .. } | Self::Corrupt { .. } => Remedy::Renew,
@@ -273,6 +296,7 @@ impl SourceError {
             | Self::TooLarge { .. } => Remedy::ChangeCommit,
             Self::Address { .. }
             | Self::AuthRefused { .. }
+            | Self::MayNotPush { .. }
             | Self::NoSuchRepository { .. }
             | Self::NoSuchBranch { .. }
             | Self::Protocol { .. }

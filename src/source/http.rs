@@ -17,6 +17,7 @@ use ureq::{Agent, Body};
 
 use super::address::{HttpScheme, HttpUrl, RemoteAddress};
 use super::error::{Login, SourceError, one_line};
+use super::peer::Service;
 use super::protocol::Channel;
 
 /// Redirects that are followed; a repository that was renamed twice has two.
@@ -24,9 +25,6 @@ const REDIRECT_LIMIT: usize = 5;
 
 /// Bytes of a refusal's text that are read.
 const SAID_LIMIT: u64 = 2_000;
-
-/// What a repository's URL is completed with to greet its server.
-const GREETING: &str = "info/refs?service=git-upload-pack";
 
 /// Some servers answer only what calls itself git.
 const USER_AGENT: &str = concat!("git/2.0 (mainstay ", env!("CARGO_PKG_VERSION"), ")");
@@ -83,11 +81,17 @@ pub(super) struct Http {
     authorization: Option<(HttpUrl, HeaderValue)>,
     login: Login,
     shown: String,
+    service: Service,
 }
 
 impl Http {
     /// Nothing is sent yet.
-    pub(super) fn new(agent: Agent, url: HttpUrl, remote: &RemoteAddress) -> Self {
+    pub(super) fn new(
+        agent: Agent,
+        url: HttpUrl,
+        remote: &RemoteAddress,
+        service: Service,
+    ) -> Self {
         let authorization = remote.login.as_ref().map(|(user, password)| {
             let code = STANDARD.encode(format!("{user}:{}", password.expose()));
             let mut value = HeaderValue::from_str(&format!("Basic {code}"))
@@ -101,7 +105,18 @@ impl Http {
             authorization,
             login: remote.login_name(),
             shown: remote.shown(),
+            service,
         }
+    }
+
+    /// What a repository's URL is completed with to greet its server.
+    fn greeted(&self) -> String {
+        format!("info/refs?service={}", self.service.program())
+    }
+
+    /// What kind of answer the server gives to a greeting, or to a request.
+    fn kind(&self, ending: &str) -> String {
+        format!("application/x-{}-{ending}", self.service.program())
     }
 
     /// The headers of every request to where the repository is now.
@@ -132,7 +147,7 @@ impl Http {
             location.to_owned()
         };
         let repository = target
-            .strip_suffix(GREETING)
+            .strip_suffix(&self.greeted())
             .ok_or_else(|| moved("to something that is no repository, a login page perhaps"))?;
         let to = HttpUrl::parse(repository).map_err(|reason| SourceError::Address {
             url: format!("a redirect from {}", self.shown),
@@ -165,6 +180,11 @@ impl Http {
         let status = response.status();
         match status {
             StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+                if self.service == Service::Receive =>
+            {
+                return Err(SourceError::MayNotPush { url, login });
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(SourceError::AuthRefused { url, login });
             }
@@ -211,7 +231,7 @@ impl Channel for Http {
     fn greeting(&mut self) -> Result<Box<dyn Read + '_>, SourceError> {
         const TRIED: &str = "list its branches";
         for _ in 0..=REDIRECT_LIMIT {
-            let mut request = self.agent.get(self.url.join(GREETING));
+            let mut request = self.agent.get(self.url.join(&self.greeted()));
             if let Some(headers) = request.headers_mut() {
                 headers.extend(self.headers());
             }
@@ -222,11 +242,7 @@ impl Channel for Http {
                 self.redirect(response.headers().get(LOCATION))?;
                 continue;
             }
-            return self.accept(
-                TRIED,
-                response,
-                "application/x-git-upload-pack-advertisement",
-            );
+            return self.accept(TRIED, response, &self.kind("advertisement"));
         }
         Err(SourceError::Protocol {
             url: self.shown.clone(),
@@ -235,19 +251,22 @@ impl Channel for Http {
     }
 
     fn ask(&mut self, request: &[u8]) -> Result<Box<dyn Read + '_>, SourceError> {
-        const TRIED: &str = "send commits";
+        let tried = match self.service {
+            Service::Send => "send commits",
+            Service::Receive => "take commits",
+        };
         let mut post = self
             .agent
-            .post(self.url.join("git-upload-pack"))
-            .header(CONTENT_TYPE, "application/x-git-upload-pack-request")
-            .header(ACCEPT, "application/x-git-upload-pack-result");
+            .post(self.url.join(self.service.program()))
+            .header(CONTENT_TYPE, self.kind("request"))
+            .header(ACCEPT, self.kind("result"));
         if let Some(headers) = post.headers_mut() {
             headers.extend(self.headers());
         }
         let response = post
             .send(request)
-            .map_err(|error| self.unreachable(TRIED, error))?;
-        self.accept(TRIED, response, "application/x-git-upload-pack-result")
+            .map_err(|error| self.unreachable(tried, error))?;
+        self.accept(tried, response, &self.kind("result"))
     }
 
     fn broke_off(&mut self, tried: &str, cause: io::Error) -> SourceError {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, ObjectType, Odb, Oid, PackBuilder, Repository, RepositoryOpenFlags, Sort};
 
 use super::error::{Login, SourceError};
-use super::peer::Peer;
+use super::peer::{Peer, Receiver, Update};
 
 /// A repository on this machine. It is read, and none of its programs run.
 pub(super) struct Local {
@@ -112,5 +112,52 @@ impl Peer for Local {
         built.map_err(read)?;
         writer.commit().map_err(store)?;
         Ok(())
+    }
+}
+
+impl Receiver for Local {
+    fn find(&self, name: &str) -> Result<Option<Oid>, SourceError> {
+        match self.repo.refname_to_id(name) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read one of its refs", error)),
+        }
+    }
+
+    fn update(
+        &mut self,
+        name: &str,
+        old: Option<Oid>,
+        new: Oid,
+        pack: &[u8],
+    ) -> Result<Update, SourceError> {
+        let write = || -> Result<(), git2::Error> {
+            let odb = self.repo.odb()?;
+            let mut writer = odb.packwriter()?;
+            writer
+                .write_all(pack)
+                .map_err(|_| git2::Error::last_error(-1))?;
+            writer.commit()?;
+            odb.refresh()?;
+            match old {
+                Some(old) => self
+                    .repo
+                    .reference_matching(name, new, true, old, "mainstay"),
+                None => self.repo.reference(name, new, false, "mainstay"),
+            }?;
+            Ok(())
+        };
+        match write() {
+            Ok(()) => Ok(Update::Done),
+            Err(error)
+                if matches!(
+                    error.code(),
+                    ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked
+                ) =>
+            {
+                Ok(Update::Outrun(error.message().to_owned()))
+            }
+            Err(error) => Err(self.failed("write one of its refs", error)),
+        }
     }
 }

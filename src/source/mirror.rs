@@ -303,6 +303,11 @@ impl Mirror {
         checkout::write(&self.tree(tree)?, paths, into)
     }
 
+    /// How remotes are reached.
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The folder.
     pub(super) fn path(&self) -> &Path {
         &self.path

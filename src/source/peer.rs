@@ -7,11 +7,12 @@ use std::time::Duration;
 use git2::{Odb, Oid};
 use rustls::pki_types::CertificateDer;
 
-use super::address::{Location, RemoteAddress};
+use super::address::{HttpUrl, Location, RemoteAddress, SshTarget};
 use super::error::SourceError;
 use super::http::Http;
 use super::local::Local;
 use super::protocol::Conversation;
+use super::push::Pushing;
 use super::ssh::Ssh;
 
 /// A remote repository, connected.
@@ -23,6 +24,51 @@ pub(super) trait Peer {
     ///
     /// It may be called once, and ends the connection.
     fn pack(&mut self, wants: &[Oid], haves: &[Oid], odb: &Odb<'_>) -> Result<(), SourceError>;
+}
+
+/// A remote repository, connected to change a ref of it.
+pub(super) trait Receiver {
+    /// What a ref leads to; `None` where there is none of that name.
+    fn find(&self, name: &str) -> Result<Option<Oid>, SourceError>;
+
+    /// Makes a ref lead to `new` where it leads to `old` as yet. `pack` holds what the remote needs for it.
+    ///
+    /// It may be called once, and ends the connection.
+    fn update(
+        &mut self,
+        name: &str,
+        old: Option<Oid>,
+        new: Oid,
+        pack: &[u8],
+    ) -> Result<Update, SourceError>;
+}
+
+/// What came of changing a ref.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Update {
+    /// It leads to the new object.
+    Done,
+    /// Somebody else changed it in the meantime: this is what the remote says.
+    Outrun(String),
+}
+
+/// What is wanted of a remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// To send commits.
+    Send,
+    /// To take them.
+    Receive,
+}
+
+impl Service {
+    /// The name of git's program for it.
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::Send => "git-upload-pack",
+            Self::Receive => "git-receive-pack",
+        }
+    }
 }
 
 /// How remotes are reached. Clones share their connections.
@@ -76,18 +122,46 @@ impl Network {
         Ok(match remote.location()? {
             Location::Local(path) => Box::new(Local::open(&path, remote.shown())?),
             Location::Http(url) => {
-                let agent = self
-                    .agent
-                    .get_or_init(|| {
-                        super::http::agent(self.roots.as_deref(), self.connect, self.idle)
-                    })
-                    .clone();
-                Box::new(Conversation::open(Http::new(agent, url, remote))?)
+                let http = self.http(url, remote, Service::Send);
+                Box::new(Conversation::open(http)?)
             }
             Location::Ssh(target) => {
-                let ssh = Ssh::start(&self.ssh, &target, remote.shown(), self.connect, self.idle)?;
+                let ssh = self.ssh(&target, remote, Service::Send)?;
                 Box::new(Conversation::open(ssh)?)
             }
         })
+    }
+
+    /// Connects to a remote that is to be changed; the server has answered when this returns.
+    pub(super) fn push(&self, remote: &RemoteAddress) -> Result<Box<dyn Receiver>, SourceError> {
+        Ok(match remote.location()? {
+            Location::Local(path) => Box::new(Local::open(&path, remote.shown())?),
+            Location::Http(url) => {
+                let http = self.http(url, remote, Service::Receive);
+                Box::new(Pushing::open(http)?)
+            }
+            Location::Ssh(target) => {
+                let ssh = self.ssh(&target, remote, Service::Receive)?;
+                Box::new(Pushing::open(ssh)?)
+            }
+        })
+    }
+
+    fn http(&self, url: HttpUrl, remote: &RemoteAddress, service: Service) -> Http {
+        let agent = self
+            .agent
+            .get_or_init(|| super::http::agent(self.roots.as_deref(), self.connect, self.idle))
+            .clone();
+        Http::new(agent, url, remote, service)
+    }
+
+    fn ssh(
+        &self,
+        target: &SshTarget,
+        remote: &RemoteAddress,
+        service: Service,
+    ) -> Result<Ssh, SourceError> {
+        let shown = remote.shown();
+        Ssh::start(&self.ssh, target, service, shown, self.connect, self.idle)
     }
 }

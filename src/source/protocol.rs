@@ -33,7 +33,7 @@ pub(super) trait Channel {
 }
 
 /// What the server said that it speaks.
-enum Server {
+pub(super) enum Server {
     /// Version 2, with these capabilities.
     Two { capabilities: Vec<String> },
     /// Version 0, with these capabilities and all refs.
@@ -44,7 +44,7 @@ enum Server {
 }
 
 /// Why an answer could not be used.
-enum Trouble {
+pub(super) enum Trouble {
     /// It broke off, or is no answer.
     Read(io::Error),
     /// The server said no.
@@ -68,7 +68,7 @@ pub(super) struct Conversation<C> {
 }
 
 /// What names us to a server.
-const AGENT: &str = concat!("agent=mainstay/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("agent=mainstay/", env!("CARGO_PKG_VERSION"));
 
 impl<C: Channel> Conversation<C> {
     /// Reads the server's greeting.
@@ -186,9 +186,9 @@ fn command(name: &str, capabilities: &[String]) -> Vec<u8> {
 }
 
 /// Reads what the server says first.
-fn read_greeting(from: &mut dyn Read) -> Result<Server, Trouble> {
+pub(super) fn read_greeting(from: &mut dyn Read) -> Result<Server, Trouble> {
     let mut first = data(from)?.ok_or_else(|| unexpected("it says nothing"))?;
-    if first.starts_with(b"# service=git-upload-pack") {
+    if first.starts_with(b"# service=git-") {
         read_flush(from)?;
         // An empty repository of version 0 may end here.
         match read_packet(from)? {
@@ -308,7 +308,7 @@ fn read_pack(from: &mut dyn Read, into: &mut OdbPackwriter<'_>) -> Result<(), Tr
 }
 
 /// The data of the next packet; `None` where the message ends.
-fn data(from: &mut dyn Read) -> Result<Option<Vec<u8>>, Trouble> {
+pub(super) fn data(from: &mut dyn Read) -> Result<Option<Vec<u8>>, Trouble> {
     match read_packet(from)?.ok_or_else(cut)? {
         Packet::Data(data) => Ok(Some(data)),
         Packet::Flush | Packet::Delimiter => Ok(None),
@@ -324,11 +324,11 @@ fn read_flush(from: &mut dyn Read) -> Result<(), Trouble> {
 }
 
 /// An answer that ended before its end.
-fn cut() -> io::Error {
+pub(super) fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the answer ended too early")
 }
 
-fn unexpected(what: &str) -> Trouble {
+pub(super) fn unexpected(what: &str) -> Trouble {
     Trouble::Unexpected(what.to_owned())
 }
 
@@ -341,7 +341,7 @@ fn refuse_error(data: &[u8]) -> Result<(), Trouble> {
 }
 
 /// Makes an error of what went wrong in the conversation.
-fn explain(channel: &mut dyn Channel, tried: &str, trouble: Trouble) -> SourceError {
+pub(super) fn explain(channel: &mut dyn Channel, tried: &str, trouble: Trouble) -> SourceError {
     let url = channel.url().to_owned();
     match trouble {
         Trouble::Read(error) if error.kind() == io::ErrorKind::InvalidData => {

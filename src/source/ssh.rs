@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::address::SshTarget;
 use super::error::{Login, SourceError, one_line};
+use super::peer::Service;
 use super::protocol::Channel;
 
 /// Bytes of what `ssh` complains about that are kept: the end of it.
@@ -48,10 +49,11 @@ enum Outcome {
 }
 
 impl Ssh {
-    /// Starts `program` with `git-upload-pack` as the command.
+    /// Starts `program` with git's program for `service` as the command.
     pub(super) fn start(
         program: &Path,
         target: &SshTarget,
+        service: Service,
         shown: String,
         connect: Duration,
         idle: Duration,
@@ -67,7 +69,7 @@ impl Ssh {
         let mut child = command
             .arg("--")
             .arg(&target.destination)
-            .arg(format!("git-upload-pack {}", quoted(&target.path)))
+            .arg(format!("{} {}", service.program(), quoted(&target.path)))
             .env("GIT_PROTOCOL", "version=2")
             // Its complaints are told apart by their English words.
             .env("LC_ALL", "C")

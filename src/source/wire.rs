@@ -27,6 +27,16 @@ pub(super) fn line(out: &mut Vec<u8>, text: &str) {
     out.extend(format!("{:04x}{text}\n", text.len() + 5).into_bytes());
 }
 
+/// Frames bytes as they are.
+pub(super) fn packet(out: &mut Vec<u8>, data: &[u8]) {
+    debug_assert!(
+        data.len() + 4 <= PACKET_LIMIT,
+        "packets of a request are short"
+    );
+    out.extend(format!("{:04x}", data.len() + 4).into_bytes());
+    out.extend(data);
+}
+
 /// Reads the next packet; `None` at the end of the stream.
 ///
 /// # Errors

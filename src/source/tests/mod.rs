@@ -3,6 +3,7 @@
 mod checkouts;
 mod fetches;
 mod merges;
+mod notes;
 mod rig;
 mod transports;
 mod work_trees;

@@ -21,6 +21,8 @@ pub struct Declaration {
     pub branch: BranchName,
     /// On a plain git remote, the glob patterns of branches that are proposals.
     pub proposals: Vec<String>,
+    /// Where it is written what became of each commit of the branch.
+    pub recorded: Recorded,
     /// The workspaces that are named one by one.
     pub workspaces: Vec<Workspace>,
     /// Where root modules are looked for besides.
@@ -36,6 +38,16 @@ impl Declaration {
             .map(|w| &w.settings)
             .or_else(|| self.discover.as_ref().map(|d| &d.settings))
     }
+}
+
+/// Where it is written what became of each commit of the base branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recorded {
+    /// In the daemon's record alone.
+    #[default]
+    Here,
+    /// In the repository as well, as git notes.
+    InGit,
 }
 
 /// Where a repository is.

@@ -16,7 +16,7 @@ use crate::clock::{Schedule, parse_duration};
 use crate::id::{BranchName, RepoName, WorkspaceName};
 use crate::workspace::{
     ApplyMode, CheckMode, Checks, Declaration, Discover, DriftAction, DriftSettings, EnvSettings,
-    OwnCheck, RepoAddress, Settings, Workspace,
+    OwnCheck, Recorded, RepoAddress, Settings, Workspace,
 };
 
 /// What a declaration is read with.
@@ -57,6 +57,10 @@ pub(super) fn read(file: &SettingsFile, surroundings: Surroundings<'_>) -> Optio
     let on_github =
         matches!(&repo, Some((address, _)) if matches!(address.value, RepoAddress::GitHub { .. }));
     let proposals = proposals(&mut top, on_github);
+    let recorded = match top.flag("record") {
+        Some(true) => Recorded::InGit,
+        Some(false) | None => Recorded::Here,
+    };
     let surroundings = Surroundings {
         defaults: &defaults,
         ..surroundings
@@ -96,6 +100,7 @@ pub(super) fn read(file: &SettingsFile, surroundings: Surroundings<'_>) -> Optio
             address: address.value,
             branch,
             proposals,
+            recorded,
             workspaces: listed.into_iter().filter_map(Listed::valid).collect(),
             discover,
         },

@@ -116,6 +116,16 @@ impl<'a> TableReader<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let item = self.item(key)?;
+        let flag = item.as_bool();
+        if flag.is_none() {
+            self.wrong_type(key, item, "`true` or `false`");
+        }
+        flag
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(
         &mut self,

@@ -6,7 +6,7 @@ use crate::id::{BranchName, CommitSha, WorkspaceName};
 use crate::modules::{self, Presence, Resolved};
 use crate::source::{Base, WorkTree};
 use crate::watch::touched;
-use crate::workspace::{Declaration, Discover, RepoAddress};
+use crate::workspace::{Declaration, Discover, Recorded, RepoAddress};
 
 /// So many files are named that are not committed.
 const FILES_NAMED: usize = 5;
@@ -228,6 +228,7 @@ fn discovered(
         address: RepoAddress::Git(top.to_string_lossy().into_owned()),
         branch: branch.unwrap_or_else(|| "main".parse().expect("a valid branch name")),
         proposals: Vec::new(),
+        recorded: Recorded::Here,
         workspaces: Vec::new(),
         discover: Some(Discover {
             paths: vec!["**".to_owned()],

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::workspace::{Discover, RepoAddress, Settings};
+use crate::workspace::{Discover, Recorded, RepoAddress, Settings};
 
 /// A tree in memory.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +60,7 @@ fn declaration(paths: &[&str]) -> Declaration {
         address: RepoAddress::Git("/srv/infra".to_owned()),
         branch: "main".parse().unwrap(),
         proposals: Vec::new(),
+        recorded: Recorded::Here,
         workspaces: paths.iter().map(workspace).collect(),
         discover: None,
     }

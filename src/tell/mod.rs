@@ -4,10 +4,11 @@
 //! shown. Failing to show it loses nothing: it is tried again until it holds.
 
 mod checks;
+mod notes;
 mod proposal;
 mod wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -86,6 +87,11 @@ pub enum Wanted {
         /// The issue.
         issue: Issue,
     },
+    /// Git notes in the repository itself.
+    Notes {
+        /// The text of each commit.
+        notes: BTreeMap<CommitSha, String>,
+    },
     /// Our reactions to a comment.
     Reactions {
         /// The comment.
@@ -110,7 +116,10 @@ impl Wanted {
         match self {
             Self::Comment { stage, .. } | Self::Status { stage, .. } => *stage,
             Self::Check { check, .. } if check.state == CheckState::InProgress => Stage::UnderWay,
-            Self::Check { .. } | Self::Issue { .. } | Self::Reactions { .. } => Stage::Settled,
+            Self::Check { .. }
+            | Self::Issue { .. }
+            | Self::Notes { .. }
+            | Self::Reactions { .. } => Stage::Settled,
         }
     }
 }
@@ -181,9 +190,12 @@ async fn show(
     if let (Stage::UnderWay, Some(calm)) = (stage, telling.calm_until.filter(|at| *at > now())) {
         return Ok(Some(calm));
     }
-    let outcome = match tracked.forge.speaks() {
-        Speaks::No => Ok(None),
-        Speaks::Yes => send(tracked.forge.as_ref(), tracked, telling, wanted).await,
+    let outcome = match (tracked.forge.speaks(), &wanted) {
+        // Every remote takes notes, one without a forge too.
+        (Speaks::Yes, _) | (Speaks::No, Wanted::Notes { .. }) => {
+            send(tracked.forge.as_ref(), tracked, telling, wanted).await
+        }
+        (Speaks::No, _) => Ok(None),
     };
     match outcome {
         Ok(remote_id) => {
@@ -248,6 +260,7 @@ async fn send(
         Wanted::Check { commit, check } => {
             forge.upsert_check(repo, &commit, &check).await.map(Some)
         }
+        Wanted::Notes { notes } => notes::write(tracked, notes).await.map(|()| None),
         Wanted::Reactions { comment, reactions } => {
             match forge.react(repo, comment, &reactions).await {
                 // The comment was deleted: nobody waits for an answer.

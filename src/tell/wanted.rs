@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::checks;
 use super::proposal::{self, Standing};
 use super::{Stage, TellError, Wanted};
+use super::{checks, notes};
 use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::forge::{Issue, Reaction, ShowsChecks, Speaks, Status, StatusState};
@@ -273,7 +273,7 @@ fn light(light: Light) -> StatusState {
 }
 
 /// How a run of a commit came out, as the commit's status counts it.
-enum Outcome<'r> {
+pub(super) enum Outcome<'r> {
     Applied(&'r RunFacts),
     Held,
     Bad,
@@ -294,6 +294,7 @@ fn apply_statuses(
         ..RunFilter::default()
     };
     let runs = fleet.store.run_facts(&filter)?;
+    notes::of(tracked, &commits, &runs, all);
     for commit in commits {
         let names: BTreeSet<&WorkspaceName> = runs
             .iter()
@@ -331,7 +332,11 @@ fn apply_statuses(
 }
 
 /// How the newest run of a workspace at a commit came out; one that was superseded counts as what took its place.
-fn outcome<'r>(runs: &'r [RunFacts], commit: &CommitSha, name: &WorkspaceName) -> Outcome<'r> {
+pub(super) fn outcome<'r>(
+    runs: &'r [RunFacts],
+    commit: &CommitSha,
+    name: &WorkspaceName,
+) -> Outcome<'r> {
     let of_workspace: Vec<&RunFacts> = runs.iter().filter(|r| &r.workspace == name).collect();
     let Some(at) = of_workspace.iter().rposition(|r| &r.commit == commit) else {
         return Outcome::UnderWay;

@@ -43,6 +43,7 @@ pub(crate) enum Access {
 pub(crate) enum Need {
     Metadata,
     ReadContents,
+    WriteContents,
     ReadPulls,
     /// Issues, comments and reactions, of pull requests too.
     ReadIssues,
@@ -62,6 +63,7 @@ impl Need {
         match self {
             Self::Metadata => (&["metadata"], "read"),
             Self::ReadContents => (&["contents"], "read"),
+            Self::WriteContents => (&["contents"], "write"),
             Self::ReadPulls => (&["pull_requests"], "read"),
             Self::ReadIssues => (&["issues", "pull_requests"], "read"),
             Self::ReadStatuses => (&["statuses"], "read"),
@@ -75,7 +77,7 @@ impl Need {
 
     fn role(self) -> Role {
         match self {
-            Self::SetStatus | Self::MakeLabel => Role::Write,
+            Self::SetStatus | Self::MakeLabel | Self::WriteContents => Role::Write,
             _ => Role::Read,
         }
     }

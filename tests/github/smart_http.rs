@@ -109,8 +109,7 @@ fn admit(
         (Some(repo), _) if caller.check(repo, Need::ReadContents).is_err() => {
             Err(plain(403, "The requested URL returned error: 403\n"))
         }
-        // Tests push by the path on disk.
-        (Some(_), _) if service.writes => {
+        (Some(repo), _) if service.writes && caller.check(repo, Need::WriteContents).is_err() => {
             Err(plain(403, "Write access to repository not granted.\n"))
         }
         (Some(repo), _) => {
@@ -160,7 +159,8 @@ async fn backend(root: PathBuf, path: String, arrival: &Arrival) -> Outgoing {
         command.env(name, value);
     });
     command
-        .arg("http-backend")
+        // Who may write was asked before.
+        .args(["-c", "http.receivepack=true", "http-backend"])
         .env("GIT_PROJECT_ROOT", root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("PATH_INFO", path)

@@ -1,13 +1,14 @@
 //! The listener: health and metrics, read-only.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -51,7 +52,7 @@ pub async fn listen(
         .map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     info!(%address, "Health and metrics are at http://{address}/health and http://{address}/metrics");
-    let routes = router(Arc::clone(fleet), address);
+    let routes = router(Arc::clone(fleet));
     let end = end.clone();
     Ok(Some(tokio::spawn(async move {
         let served = axum::serve(listener, routes)
@@ -62,44 +63,70 @@ pub async fn listen(
     })))
 }
 
-fn router(fleet: Arc<Fleet>, address: SocketAddr) -> Router {
+fn router(fleet: Arc<Fleet>) -> Router {
+    let hosts: Arc<[String]> = fleet.config.listen_hosts.as_slice().into();
     Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .with_state(fleet)
         .layer(middleware::from_fn(move |request: Request, next: Next| {
-            guard(address, request, next)
+            guard(Arc::clone(&hosts), request, next)
         }))
 }
 
-/// A page elsewhere must not read this through a name of its own that leads to loopback.
-async fn guard(address: SocketAddr, request: Request, next: Next) -> Response {
+/// What every answer says to browsers: nothing here is to be run, framed, kept or read by others.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+];
+
+/// A page elsewhere must not read this through a name of its own that leads here.
+async fn guard(hosts: Arc<[String]>, request: Request, next: Next) -> Response {
     let host = request
         .headers()
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let ours = name == "localhost" || name.trim_matches(['[', ']']).parse() == Ok(address.ip());
-    if address.ip().is_loopback() && !ours {
-        return (
+    let mut response = if is_served(host, &hosts) {
+        next.run(request).await
+    } else {
+        (
             StatusCode::MISDIRECTED_REQUEST,
-            "this host name is not served here\n",
+            "this host name is not served here: use the address, or add the name to `listen_hosts`\n",
         )
-            .into_response();
+            .into_response()
+    };
+    for (name, value) in HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
     response
+}
+
+/// Whether `Host` names this listener. An address cannot be made to lead here by somebody else's
+/// name server; a name can, so that only known ones count.
+fn is_served(host: &str, known: &[String]) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse::<IpAddr>().is_ok() || known.contains(&name)
 }
 
 async fn health(State(fleet): State<Arc<Fleet>>) -> Response {
@@ -186,6 +213,31 @@ fn figures(fleet: &Fleet) -> Result<String, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_somebody_else_may_have_led_here_is_not_served() {
+        let known = ["mainstay.example.com".to_owned()];
+        for ours in [
+            "localhost",
+            "localhost:4180",
+            "127.0.0.1:4180",
+            "[::1]:4180",
+            "10.0.0.7",
+            "Mainstay.Example.com:4180",
+        ] {
+            assert!(is_served(ours, &known), "{ours}");
+        }
+        for other in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example:4180",
+            "localhost.evil.example",
+            "mainstay.example.com.evil.example",
+            "evil.example/127.0.0.1",
+        ] {
+            assert!(!is_served(other, &known), "{other}");
+        }
+    }
 
     #[test]
     fn health_is_good_only_where_the_scheduler_lives_and_can_record() {

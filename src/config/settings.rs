@@ -34,6 +34,8 @@ pub struct Config {
     pub poll_every: Duration,
     /// Where health and metrics are; `None` where nothing listens.
     pub listen: Option<SocketAddr>,
+    /// Host names, in lower case, by which clients may ask for it, besides `localhost` and addresses.
+    pub listen_hosts: Vec<String>,
     /// How many processes of the engine run at once.
     pub parallel: NonZeroUsize,
     /// What plans and applies.
@@ -156,6 +158,7 @@ impl Config {
             data_types: DataTypes::default(),
             poll_every: Duration::from_secs(30),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 4180))),
+            listen_hosts: Vec::new(),
             parallel: NonZeroUsize::MIN.saturating_add(1),
             engine: Engine::Terraform,
             unreviewed: workspace.unreviewed,
@@ -232,6 +235,12 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
         &mut config.listen,
         top.parsed("listen", listen).map(|listen| listen.value),
     );
+    config.listen_hosts = top
+        .texts("listen_hosts")
+        .unwrap_or_default()
+        .into_iter()
+        .map(|host| host.value.to_ascii_lowercase())
+        .collect();
     set(&mut config.parallel, top.count("parallel", MOST_PARALLEL));
     set(
         &mut config.engine,
@@ -448,6 +457,7 @@ mod tests {
             data_types    = ["acme_*", "!aws_sqs_queue"]
             poll_every    = "1m30s"
             listen        = "off"
+            listen_hosts  = ["Mainstay.example.com"]
             parallel      = 8
             engine        = "bin/terraform"
             unreviewed    = "hold"
@@ -489,6 +499,7 @@ mod tests {
                 data_types: DataTypes::new(&["acme_*", "!aws_sqs_queue"]).unwrap(),
                 poll_every: Duration::from_secs(90),
                 listen: None,
+                listen_hosts: vec!["mainstay.example.com".to_owned()],
                 parallel: NonZeroUsize::new(8).unwrap(),
                 engine: Engine::Path(folder.join("bin/terraform")),
                 unreviewed: Unreviewed::Hold,

@@ -12,7 +12,7 @@ use mainstay::report::{
     self, Check, CheckOutcome, OnMerge, Progress, ProposalReport, Standing, Templates,
     WorkspaceReport,
 };
-use mainstay::workspace::{Declaration, Discover, RepoAddress, Settings};
+use mainstay::workspace::{Declaration, Discover, Recorded, RepoAddress, Settings};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use serde_json::json;
 
@@ -87,6 +87,7 @@ pub(crate) fn modules(data: &[u8]) {
         address: RepoAddress::Git("/srv/infra".to_owned()),
         branch: "main".parse().expect("a branch"),
         proposals: Vec::new(),
+        recorded: Recorded::Here,
         workspaces: Vec::new(),
         discover: Some(Discover {
             paths: vec!["**".to_owned()],

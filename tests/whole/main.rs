@@ -19,6 +19,7 @@ mod forge_faults;
 mod github;
 mod github_app;
 mod holds;
+mod listener;
 #[path = "../localfs/mod.rs"]
 mod localfs;
 mod notes;

@@ -78,17 +78,36 @@ const fn target(
     }
 }
 
-/// What may go wrong with such a request.
-fn kind(does: Does, chance: &mut Chance) -> FaultKind {
+/// What may go wrong with any request, by itself.
+fn mishaps(chance: &mut Chance) -> [FaultKind; 6] {
     let error = *chance.one(&[500, 502, 503, 504]);
-    let any = [
+    [
         FaultKind::Status(error),
         FaultKind::ResetBefore,
         FaultKind::ResetAfterEffect,
         FaultKind::CutOffBody,
         FaultKind::Stall(chance.milliseconds(200..1200)),
         FaultKind::StallAfterEffect(chance.milliseconds(200..1200)),
-    ];
+    ]
+}
+
+/// A fault of the forge for a world in which the daemon is killed as well, and what it is called.
+/// It asks nobody to wait: who was killed cannot know of that.
+pub(crate) fn mishap(chance: &mut Chance) -> (String, Fault) {
+    let target = *chance.one(&TARGETS);
+    let any = mishaps(chance);
+    let kind = chance.one(&any).clone();
+    let called = format!("the forge at {}: {}", target.name, name(&kind));
+    (
+        called,
+        Fault::new(When::Call(target.method, target.path), 1, kind),
+    )
+}
+
+/// What may go wrong with such a request.
+fn kind(does: Does, chance: &mut Chance) -> FaultKind {
+    let any = mishaps(chance);
+    let error = *chance.one(&[500, 502, 503, 504]);
     let retry_after = Some(chance.of(3..5));
     let limits = [
         FaultKind::StatusAfterEffect(error),

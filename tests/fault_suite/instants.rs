@@ -1,13 +1,18 @@
-//! Kills at random instants: of the daemon, of Terraform, of both.
+//! Kills at random instants: of the daemon, of Terraform, of both; ends in order between them, and
+//! in one of the worlds a forge that fails as well.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::checker;
 use crate::covered::Covered;
+use crate::forge::mishap;
 use crate::record::Record;
 use crate::seeds::{Chance, KILLS, SEED, kills, seed};
 use crate::shim::Start;
-use crate::stage::{Keeper, Stage};
+use crate::stage::{Forge, Keeper, Stage};
 
 /// So many worlds share the kills. Their runs mostly wait for each other's processes, and the
 /// kills of one world do not disturb another.
@@ -34,12 +39,17 @@ fn kills_at_random_instants_lose_nothing_and_do_nothing_twice() {
             } else {
                 Keeper::Commands
             };
+            let forge = if part + 1 == WORLDS {
+                Forge::Faulty
+            } else {
+                Forge::Honest
+            };
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build();
                 let runtime = runtime.expect("a runtime can be made");
-                runtime.block_on(world(Chance::new(seed, part), share, first))
+                runtime.block_on(world(Chance::new(seed, part), share, first, forge))
             })
         })
         .collect();
@@ -81,8 +91,14 @@ impl Blow {
     }
 }
 
-async fn world(mut chance: Chance, kills: usize, first: Keeper) -> (Covered, Vec<String>) {
+async fn world(
+    mut chance: Chance,
+    kills: usize,
+    first: Keeper,
+    forge: Forge,
+) -> (Covered, Vec<String>) {
     let mut stage = Stage::new(first).await;
+    stage.forge = forge;
     let mut covered = Covered::default();
     let began = Instant::now();
     for _ in 0..kills {
@@ -91,6 +107,20 @@ async fn world(mut chance: Chance, kills: usize, first: Keeper) -> (Covered, Vec
         }
         if chance.happens(15) {
             stage.look_after();
+        }
+        if chance.happens(8) {
+            // In order, and in the middle of whatever there is to do.
+            let status = stage.s.stop();
+            // One that has just begun does not listen yet, and has nothing to end.
+            let ended = status.success() || status.signal() == Some(Signal::TERM.as_raw());
+            assert!(ended, "{status}: {}", stage.s.log());
+            covered.met("stopped in order: the daemon");
+            stage.s.start();
+        }
+        if forge == Forge::Faulty && chance.happens(60) {
+            let (called, fault) = mishap(&mut chance);
+            stage.s.hub.fault(fault);
+            covered.met(called);
         }
         let blow = match chance.of(0..100) {
             0..=79 => Blow::Daemon,
@@ -106,6 +136,7 @@ async fn world(mut chance: Chance, kills: usize, first: Keeper) -> (Covered, Vec
         live(&stage, aim, &mut chance).await;
         strike(&mut stage, blow, &mut chance, &mut covered);
     }
+    stage.s.hub.clear_faults();
     println!("{kills} kills took {:?}", began.elapsed());
     stage.settle().await;
     println!("and the rest {:?}", began.elapsed());

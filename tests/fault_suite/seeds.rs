@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The variable that names the seed of a run; without it the clock gives one.
 pub(crate) const SEED: &str = "MAINSTAY_FAULT_SEED";
 
-/// The variable that says how often the random run kills, instead of 120 times.
+/// The variable that says how often the random run kills, instead of 300 times.
 pub(crate) const KILLS: &str = "MAINSTAY_FAULT_KILLS";
 
 /// The seed of this run, of the environment or of the clock.
@@ -23,7 +23,7 @@ pub(crate) fn seed() -> u64 {
 
 /// How often the random run kills.
 pub(crate) fn kills() -> usize {
-    number(KILLS).map_or(120, |kills| {
+    number(KILLS).map_or(300, |kills| {
         usize::try_from(kills).expect("the kills can be counted")
     })
 }

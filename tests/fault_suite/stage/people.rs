@@ -48,15 +48,33 @@ impl Stage {
             }
             (7, open) => {
                 let number = chance.one(open).number;
-                self.says(repo, number, "mainstay plan");
+                let command = *chance.one(&["mainstay plan", "mainstay cancel"]);
+                self.says(repo, number, command);
             }
             (8, _) => {
                 self.push(repo, &places, delay);
+                self.cancel_the_last_merge(repo, chance);
             }
             (_, open) => {
                 let number = chance.one(open).number;
                 self.close(repo, number);
             }
+        }
+    }
+
+    /// Now and then somebody regrets a merge while it is planned or applied.
+    fn cancel_the_last_merge(&self, repo: usize, chance: &mut Chance) {
+        let merged = self
+            .ledger()
+            .brought
+            .iter()
+            .rev()
+            .filter(|brought| brought.repo == repo)
+            .find_map(|brought| brought.pull);
+        if let Some(number) = merged.filter(|number| self.is_seen(repo, *number))
+            && chance.happens(50)
+        {
+            self.says(repo, number, "mainstay cancel");
         }
     }
 

@@ -8,6 +8,7 @@
 mod checker;
 mod covered;
 mod forge;
+mod frozen;
 #[expect(dead_code, reason = "each test crate uses a part of the model")]
 #[path = "../github/mod.rs"]
 mod github;

@@ -232,6 +232,15 @@ impl Scenario {
         self.signal(rustix::process::Signal::STOP);
     }
 
+    /// Lets the daemon that was held still go on until it ends by itself; the second one is the
+    /// daemon from now on.
+    pub(crate) fn go_on_after_another_took_over(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::CONT);
+        let status = self.reap("SIGCONT");
+        self.daemon = self.waiting.take();
+        status
+    }
+
     /// Kills the daemon as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.signal(rustix::process::Signal::KILL);

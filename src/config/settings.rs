@@ -449,6 +449,24 @@ mod tests {
     }
 
     #[test]
+    fn what_no_sandbox_holds_back_is_not_promised() {
+        for (text, expected) in [
+            ("merge = \"none\"\nnetwork = \"deny\"", "`merge = \"none\"`"),
+            (
+                "drift = \"none\"\nnetwork = { drift = [\"a.example\"] }",
+                "`drift = \"none\"`",
+            ),
+            ("level = \"none\"\nnetwork = \"deny\"", "`level = \"none\"`"),
+        ] {
+            let (_, problems) = read_text(&format!("[sandbox]\n{text}\n"));
+            assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+            assert!(problems[0].contains(expected), "{problems:?}");
+            assert!(problems[0].contains("mainstay.toml:3:1"), "{problems:?}");
+        }
+        valid("[sandbox]\nmerge = \"none\"\nnetwork = { propose = \"deny\" }\n");
+    }
+
+    #[test]
     fn an_empty_file_is_the_defaults() {
         let config = valid("");
         assert_eq!(config, Config::default_in(Path::new("/etc/mainstay")));

@@ -308,7 +308,40 @@ pub fn named(list: &[HostPattern], host: &Host, port: u16) -> Option<Named> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_some_programs_take_for_an_address_is_that_address_or_no_host(bits in any::<u32>()) {
+            let usual = Ipv4Addr::from(bits);
+            let [a, b, c, d] = usual.octets();
+            let (low, lower) = (bits & 0x00ff_ffff, bits & 0xffff);
+            for text in [
+                format!("{bits}"),
+                format!("0x{bits:x}"),
+                format!("0X{bits:08X}"),
+                format!("0{bits:o}"),
+                format!("{a}.{low}"),
+                format!("{a}.{b}.{lower}"),
+                format!("0x{a:x}.0x{b:x}.0x{c:x}.0x{d:x}"),
+                format!("0{a:o}.0{b:o}.0{c:o}.0{d:o}"),
+                format!("{a}.{b}.{c}.0x{d:x}"),
+                format!("0{a}.{b}.{c}.{d}"),
+            ] {
+                prop_assert!(text.parse::<Host>().is_err(), "{}", text);
+            }
+            prop_assert_eq!(usual.to_string().parse(), Ok(Host::Address(usual.into())));
+        }
+
+        #[test]
+        fn a_host_is_read_the_same_again(text in ".{0,80}") {
+            if let Ok(host) = text.parse::<Host>() {
+                prop_assert_eq!(host.to_string().parse(), Ok(host));
+            }
+        }
+    }
 
     fn list(patterns: &[&str]) -> Vec<HostPattern> {
         patterns.iter().map(|text| text.parse().unwrap()).collect()

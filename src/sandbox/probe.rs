@@ -38,9 +38,9 @@ pub enum NotAvailable {
     /// A network of a run's own.
     #[error(
         "`sandbox.network` names hosts, and the sandbox {level} cannot give a run a network of its own here: {reason}; \
-         permit user namespaces (`user.max_user_namespaces`, `kernel.unprivileged_userns_clone`, \
-         `kernel.apparmor_restrict_unprivileged_userns`, or what your container engine says of them) and install \
-         `bwrap` (Debian's package is `bubblewrap`), or set it to \"deny\" or \"allow\""
+         permit user and network namespaces (`user.max_user_namespaces`, `kernel.unprivileged_userns_clone`, \
+         `kernel.apparmor_restrict_unprivileged_userns`, or what your container engine says of them), or install a \
+         `bwrap` that may make them (Debian's package is `bubblewrap`), or set it to \"deny\" or \"allow\""
     )]
     Hosts {
         /// The sandbox that works.

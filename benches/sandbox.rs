@@ -5,12 +5,15 @@
 //! whatever else the machine does falls on all alike.
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mainstay::config::SandboxLevel;
-use mainstay::sandbox::{self, Confinement, Lifetime, Sandbox};
+use mainstay::config::{NetworkSettings, SandboxLevel};
+use mainstay::network::NetworkRule;
+use mainstay::sandbox::{self, Confinement, Lifetime, Network, Sandbox};
 
 /// How often each is started.
 const ROUNDS: usize = 60;
@@ -30,22 +33,38 @@ fn main() {
     }
     let folder = tempfile::tempdir().expect("a folder can be made");
     let terraform = in_path("terraform");
-    let commands: Vec<Vec<PathBuf>> = sandboxes
-        .iter()
-        .map(|sandbox| command(sandbox, &terraform, folder.path()))
-        .collect();
-    let mut times = vec![Vec::new(); commands.len()];
+    let deny = NetworkSettings {
+        propose: NetworkRule::Deny,
+        merge: NetworkRule::Deny,
+        drift: NetworkRule::Deny,
+    };
+    let mut measured = Vec::new();
+    for sandbox in sandboxes {
+        let name = sandbox.level().to_string();
+        measured.push((
+            name.clone(),
+            command(&sandbox, Network::Shared, &terraform, folder.path()),
+            Network::Shared,
+        ));
+        // The same with a network of its own.
+        if let Ok(sandbox) = sandbox.with_network(&deny)
+            && sandbox.network(&NetworkRule::Deny) == Network::Door
+        {
+            let command = command(&sandbox, Network::Door, &terraform, folder.path());
+            measured.push((format!("{name} with `network`"), command, Network::Door));
+        }
+    }
+    let mut times = vec![Vec::new(); measured.len()];
     for _ in 0..ROUNDS {
-        for (command, times) in commands.iter().zip(&mut times) {
-            times.push(run(command));
+        for ((_, command, network), times) in measured.iter().zip(&mut times) {
+            times.push(run(command, *network));
         }
     }
     let medians: Vec<Duration> = times.into_iter().map(median).collect();
-    for (sandbox, took) in sandboxes.iter().zip(&medians) {
+    for ((name, ..), took) in measured.iter().zip(&medians) {
         let added = took.saturating_sub(medians[0]).as_secs_f64() * 1e3;
         println!(
-            "{:<10} {:>6.1} ms a command, {added:>4.1} ms of it added (median of {ROUNDS})",
-            sandbox.level(),
+            "{name:<25} {:>6.1} ms a command, {added:>4.1} ms of it added (median of {ROUNDS})",
             took.as_secs_f64() * 1e3,
         );
     }
@@ -60,7 +79,7 @@ fn in_path(program: &str) -> PathBuf {
 }
 
 /// `terraform version`, behind a sandbox that allows as much as a plan has.
-fn command(sandbox: &Sandbox, terraform: &Path, folder: &Path) -> Vec<PathBuf> {
+fn command(sandbox: &Sandbox, network: Network, terraform: &Path, folder: &Path) -> Vec<PathBuf> {
     let own = ["checkout", "data", "out", "tmp"].map(|name| folder.join(name));
     for folder in &own {
         fs::create_dir_all(folder).expect("a folder can be made");
@@ -71,6 +90,7 @@ fn command(sandbox: &Sandbox, terraform: &Path, folder: &Path) -> Vec<PathBuf> {
         read: Vec::new(),
         write: own.to_vec(),
         lifetime: Lifetime::WithParent,
+        network,
     };
     let mut argv: Vec<PathBuf> = sandbox
         .wrapper(terraform, &confinement)
@@ -81,17 +101,25 @@ fn command(sandbox: &Sandbox, terraform: &Path, folder: &Path) -> Vec<PathBuf> {
     argv
 }
 
-fn run(argv: &[PathBuf]) -> Duration {
+fn run(argv: &[PathBuf], network: Network) -> Duration {
     let began = Instant::now();
-    let status = Command::new(&argv[0])
+    let mut command = Command::new(&argv[0]);
+    let mut way = None;
+    command.stdin(Stdio::null());
+    if network == Network::Door {
+        let (ours, theirs) = UnixStream::pair().expect("sockets can be made");
+        command.stdin(OwnedFd::from(theirs));
+        way = Some(ours);
+    }
+    let status = command
         .args(&argv[1..])
         .env_clear()
         .env("CHECKPOINT_DISABLE", "1")
         .current_dir("/")
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status()
         .expect("the command can be started");
+    drop(way);
     assert!(status.success(), "{argv:?} ended with {status}");
     began.elapsed()
 }

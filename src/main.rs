@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         }
         // It becomes Terraform, after it shut itself in.
         Some("confine") => return mainstay::sandbox::confine::main(arguments),
+        Some("confine-network") => return mainstay::sandbox::confine::main_inner(arguments),
         Some("confine-try") => return mainstay::sandbox::confine::main_try(arguments),
         _ => {}
     }

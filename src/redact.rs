@@ -100,6 +100,11 @@ impl Redactor {
         Self::new(self.values.iter().cloned().chain(values))
     }
 
+    /// Makes one that masks the values in lower case, too.
+    pub fn folded(&self) -> Self {
+        self.and(self.values.iter().map(|value| value.to_lowercase()))
+    }
+
     /// Makes one that masks what either masks.
     pub fn join(&self, other: &Self) -> Self {
         self.and(other.values.iter().cloned())

@@ -4,6 +4,7 @@
 //! records events through it, and recovery after a restart is the event
 //! [`Event::WorkerLost`], through it as well.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{CommitSha, ObjectId, ProposalKey, RepoName, RunId, WorkspaceName};
+use crate::plan::text::{cut, legible};
 use crate::plan::{Diagnostic, Plan, StateVersion};
 use crate::policy::Verdict;
 use crate::redact::Redactor;
@@ -278,6 +280,8 @@ pub struct RunResult {
     pub warnings: Vec<Diagnostic>,
     /// What was checked before the plan, in the order it was done.
     pub checks: Vec<Check>,
+    /// Which hosts it asked for and was kept from.
+    pub refused: Refused,
     /// What the policies say of the plan; `None` where none was evaluated.
     pub verdict: Option<Verdict>,
     /// How long Terraform's steps took together.
@@ -304,6 +308,69 @@ pub struct RunResult {
     pub stop: Option<Event>,
     /// The state after the apply, where Mainstay keeps it.
     pub state_after: Option<StateVersion>,
+}
+
+/// Hosts that a run asked for and that the settings do not allow. Secrets are masked already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Refused {
+    /// The first of them, each once.
+    pub hosts: Vec<RefusedHost>,
+    /// How many more there were.
+    pub more: usize,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedHost {
+    /// The host and port as they were asked for, made legible.
+    pub asked: String,
+    /// Why not; `None` where it only is not on the list.
+    pub why: Option<String>,
+}
+
+impl Refused {
+    /// So many are named.
+    const NAMED: usize = 20;
+
+    /// Characters of a name that are kept.
+    const LONGEST: usize = 120;
+
+    /// What was asked for, and why it was refused, with the names cleaned: a stranger chose them.
+    pub fn new(
+        asked: impl IntoIterator<Item = (String, Option<String>)>,
+        redactor: &Redactor,
+    ) -> Self {
+        let mut refused = Self::default();
+        let mut seen = BTreeSet::new();
+        // Many programs write the names of hosts in lower case.
+        let redactor = redactor.folded();
+        for (asked, why) in asked {
+            if !seen.insert(asked.clone()) {
+                continue;
+            }
+            if refused.hosts.len() == Self::NAMED {
+                refused.more += 1;
+                continue;
+            }
+            let clean = redactor.redact(&asked).replace('`', "'");
+            refused.hosts.push(RefusedHost {
+                asked: cut(&legible(&clean), Self::LONGEST),
+                why,
+            });
+        }
+        refused
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> usize {
+        self.hosts.len() + self.more
+    }
+
+    /// Takes note that there were so many, whatever was known of them.
+    pub fn at_least(&mut self, count: usize) {
+        self.more += count.saturating_sub(self.count());
+    }
 }
 
 /// Something that was checked before the plan. Secrets are masked already.
@@ -505,6 +572,20 @@ mod tests {
         let more = check(&["Unclosed configuration block", "Unsupported argument"]);
         assert_eq!(more.beside(&failure), more);
         assert_eq!(check(&[]).beside(&failure), check(&[]));
+    }
+
+    #[test]
+    fn what_a_stranger_calls_a_host_is_cleaned_and_bounded() {
+        let redactor = Redactor::new(["Hunter2-Secret".to_owned()]);
+        let names = ["hunter2-secret.evil.example:443", "a`b\u{202e}\n### c:1"];
+        let asked = names.iter().map(|name| ((*name).to_owned(), None));
+        let refused = Refused::new(asked, &redactor);
+        assert_eq!(refused.hosts[0].asked, "(sensitive).evil.example:443");
+        assert_eq!(refused.hosts[1].asked, "a'b\\u202e\\n### c:1");
+        let many = (0..50).map(|number| ("x".repeat(number + 500), None));
+        let refused = Refused::new(many, &redactor);
+        assert_eq!((refused.hosts.len(), refused.more), (20, 30));
+        assert!(refused.hosts.iter().all(|host| host.asked.len() < 200));
     }
 
     #[test]

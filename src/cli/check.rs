@@ -11,8 +11,9 @@ use crate::fault::chain;
 use crate::forge::LookRequest;
 use crate::forge::github::Level;
 use crate::modules::{self, Backend, Presence};
+use crate::network::NetworkRule;
 use crate::policy::Policies;
-use crate::sandbox;
+use crate::sandbox::{self, Network};
 use crate::serve::{Forges, find_engine, find_sandbox, unknown_policies};
 use crate::source::{Heads, Mirror, RemoteAddress};
 use crate::worker::Places;
@@ -122,6 +123,16 @@ fn about_sandbox(config: &Config, findings: &mut Findings) {
         }
         (_, None) => findings.say(Level::Ok, &format!("runs are in the sandbox {level}")),
     }
+    if *level != sandbox::Level::None {
+        let rules = config.sandbox.network.all();
+        if rules.iter().all(|(_, rule)| *rule == rules[0].1) {
+            findings.say(Level::Ok, &network(&sandbox, "runs", rules[0].1));
+        } else {
+            for (purpose, rule) in rules {
+                findings.say(Level::Ok, &network(&sandbox, purpose, rule));
+            }
+        }
+    }
     for (purpose, of) in [
         ("merges", config.sandbox.merge),
         ("drift checks", config.sandbox.drift),
@@ -131,6 +142,22 @@ fn about_sandbox(config: &Config, findings: &mut Findings) {
                 Level::Ok,
                 &format!("{purpose} are in no sandbox, as the settings say"),
             );
+        }
+    }
+}
+
+/// What runs of a purpose may reach of the network, and what holds back the rest.
+fn network(sandbox: &sandbox::Sandbox, purpose: &str, rule: &NetworkRule) -> String {
+    match (rule, sandbox.network(rule)) {
+        (NetworkRule::Allow, _) | (_, Network::Shared) => {
+            format!("the network of {purpose} is the machine's, and nothing of it is held back")
+        }
+        (NetworkRule::Hosts(_), _) => {
+            format!("{purpose} reach {rule} by a proxy, and nothing else of the network")
+        }
+        (NetworkRule::Deny, Network::Door) => format!("{purpose} have no network"),
+        (NetworkRule::Deny, Network::Nothing) => {
+            format!("{purpose} have no network; what they ask for is not seen")
         }
     }
 }

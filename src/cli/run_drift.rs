@@ -213,6 +213,9 @@ fn worse(a: Exit, b: Exit) -> Exit {
 pub(super) fn print(run: &Run) {
     let name = &run.what.workspace;
     let at = run.what.commit.short();
+    if let Some(note) = report::refused_note("the look for drift", &run.result.refused) {
+        anstream::println!("{name} at {at}: {}", note.replace('`', ""));
+    }
     if let Some(failure) = &run.result.failure {
         anstream::println!("{name} at {at}: could not be compared: {}", failure.summary);
         if let Some(advice) = &failure.advice {

@@ -14,6 +14,7 @@ mod declaration;
 mod github;
 mod limits;
 mod location;
+mod network;
 mod problem;
 mod reader;
 mod repo_path;
@@ -31,6 +32,7 @@ pub use github::{
 };
 pub use limits::{Limits, Size};
 pub use location::{ConfigNotFound, DEFAULT_FILE, FILE_VARIABLE, find};
+pub use network::NetworkSettings;
 pub use problem::{Problem, Severity};
 pub use settings::{
     Config, Engine, KeepSettings, LogFormat, SandboxLevel, SandboxOf, SandboxSettings,

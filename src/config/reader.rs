@@ -60,6 +60,16 @@ impl<'a> TableReader<'a> {
         list.is_some_and(|list| list.is_empty())
     }
 
+    /// Whether the key is given as a text.
+    pub(super) fn is_text(&mut self, key: &'static str) -> bool {
+        self.item(key).is_some_and(Item::is_str)
+    }
+
+    /// Whether the key is given as a table.
+    pub(super) fn is_table(&mut self, key: &'static str) -> bool {
+        self.item(key).is_some_and(Item::is_table_like)
+    }
+
     fn item(&mut self, key: &'static str) -> Option<&'a Item> {
         if !self.known.contains(&key) {
             self.known.push(key);

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::github::{self, GithubSettings};
 use super::limits::{self, Limits};
+use super::network::{self, NetworkSettings};
 use super::reader::{TableReader, nearest};
 use super::settings_file::SettingsFile;
 use crate::clock::parse_duration;
+use crate::network::NetworkRule;
 use crate::plan::DataTypes;
 use crate::workspace::{Settings, Unreviewed};
 
@@ -100,6 +102,8 @@ pub struct SandboxSettings {
     pub read: Vec<PathBuf>,
     /// More of the disk that applies may write.
     pub write: Vec<PathBuf>,
+    /// What of the network runs may reach.
+    pub network: NetworkSettings,
 }
 
 /// Whether runs of the base branch's code are kept in the sandbox as those of proposals are.
@@ -171,6 +175,7 @@ impl Config {
                 drift: SandboxOf::Same,
                 read: Vec::new(),
                 write: Vec::new(),
+                network: NetworkSettings::default(),
             },
             limits: Limits::default(),
             keep: KeepSettings::default(),
@@ -330,6 +335,33 @@ fn sandbox(mut table: TableReader<'_>, folder: &Path) -> SandboxSettings {
         resolved.collect::<Vec<_>>()
     };
     let (read, write) = (paths("read"), paths("write"));
+    let network = network::read(&mut table);
+    for (key, of, rule) in [
+        ("merge", merge, &network.merge),
+        ("drift", drift, &network.drift),
+    ] {
+        if of == SandboxOf::None && *rule != NetworkRule::Allow {
+            table.file().error(
+                table.key_at("network"),
+                format!("`network` holds back runs that `{key} = \"none\"` lets run without a sandbox"),
+                Some(format!(
+                    "write a rule for each purpose, with `{key} = \"allow\"` in it, or take the other line out"
+                )),
+            );
+        }
+    }
+    if level == SandboxLevel::None
+        && network
+            .all()
+            .iter()
+            .any(|(_, rule)| **rule != NetworkRule::Allow)
+    {
+        table.file().error(
+            table.key_at("network"),
+            "`network` holds nothing back where `level = \"none\"`".to_owned(),
+            Some("set `level` to \"auto\"".to_owned()),
+        );
+    }
     table.finish(|_| None);
     SandboxSettings {
         level,
@@ -337,6 +369,7 @@ fn sandbox(mut table: TableReader<'_>, folder: &Path) -> SandboxSettings {
         drift,
         read,
         write,
+        network,
     }
 }
 
@@ -422,6 +455,24 @@ mod tests {
         let (config, problems) = read_text(text);
         assert_eq!(problems, Vec::<String>::new());
         config
+    }
+
+    #[test]
+    fn what_no_sandbox_holds_back_is_not_promised() {
+        for (text, expected) in [
+            ("merge = \"none\"\nnetwork = \"deny\"", "`merge = \"none\"`"),
+            (
+                "drift = \"none\"\nnetwork = { drift = [\"a.example\"] }",
+                "`drift = \"none\"`",
+            ),
+            ("level = \"none\"\nnetwork = \"deny\"", "`level = \"none\"`"),
+        ] {
+            let (_, problems) = read_text(&format!("[sandbox]\n{text}\n"));
+            assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+            assert!(problems[0].contains(expected), "{problems:?}");
+            assert!(problems[0].contains("mainstay.toml:3:1"), "{problems:?}");
+        }
+        valid("[sandbox]\nmerge = \"none\"\nnetwork = { propose = \"deny\" }\n");
     }
 
     #[test]
@@ -518,6 +569,7 @@ mod tests {
                     drift: SandboxOf::Same,
                     read: vec!["/opt/modules".into()],
                     write: vec![folder.join("cache")],
+                    network: NetworkSettings::default(),
                 },
                 limits: Limits {
                     memory: 2 << 30,

@@ -328,6 +328,7 @@ async fn plan_one(
         data_dir: scratch.folder("d", index)?,
         tmp_dir: scratch.folder("t", index)?,
         wrapper: Vec::new(),
+        door: None,
         state,
         var_files: settings.var_files.clone(),
         terraform_workspace: settings.terraform_workspace.clone(),

@@ -13,6 +13,7 @@ use super::error::{EngineError, Evidence, LockInfo};
 use super::local_state::{self, Condition};
 use crate::config::Limits;
 use crate::id::WorkspaceName;
+use crate::network::HostPattern;
 use crate::redact::Secret;
 
 /// The folder in a job's folder that Terraform itself writes to.
@@ -42,6 +43,9 @@ pub struct Job {
     pub tmp_dir: PathBuf,
     /// A program with its arguments that Terraform's command is put behind: a sandbox. Empty for none.
     pub wrapper: Vec<OsString>,
+    /// The hosts that are let through by the one way out of the sandbox, where the `wrapper` leaves
+    /// no other; `None` where it makes none.
+    pub door: Option<Vec<HostPattern>>,
     /// Where the state is.
     pub state: State,
     /// Variable files, relative to the folder.

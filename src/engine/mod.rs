@@ -19,6 +19,7 @@ mod job;
 mod limits;
 mod lines;
 mod local_state;
+mod outlet;
 mod planning;
 mod process;
 mod step;
@@ -46,6 +47,7 @@ pub use self::error::{
 pub use self::events::ApplyOutcome;
 pub use self::job::{Job, Lock, State};
 pub use self::limits::{Limit, LimitHit};
+pub use self::outlet::refused;
 pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
 pub use self::version::{Fit, InvalidVersion, Version, fit};

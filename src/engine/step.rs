@@ -283,6 +283,7 @@ impl Engine {
             stdout: call.result.clone().unwrap_or(stdout),
             stderr,
             mercy: call.step.mercy(),
+            door: job.door.clone(),
             bounds: Bounds::new(&job.limits, job.own_folders(), files),
         })
     }

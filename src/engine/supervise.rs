@@ -16,7 +16,9 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
@@ -30,8 +32,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::limits::{self, Bounds, LimitHit, Watch};
+use super::outlet;
 use super::process::{ProcessMark, boot_id, children, descendants};
 use crate::clock::{Timestamp, now};
+use crate::network::HostPattern;
 
 /// The command of our own executable that is this supervisor.
 pub const COMMAND: &str = "supervise";
@@ -41,6 +45,9 @@ const PID_FILE: &str = "pid.json";
 
 /// The file in a step's folder that says how the step ended.
 const EXIT_FILE: &str = "exit.json";
+
+/// The file in a step's folder that says which hosts were refused to it.
+pub(super) const REFUSED_FILE: &str = "refused";
 
 /// The byte that says that the start is recorded.
 pub(super) const GO: u8 = b'!';
@@ -74,6 +81,9 @@ pub(super) struct Order {
     pub(super) mercy: Mercy,
     /// What it may use.
     pub(super) bounds: Bounds,
+    /// The hosts that are let through by its one way out; `None` where there is no such way to
+    /// serve.
+    pub(super) door: Option<Vec<HostPattern>>,
 }
 
 /// Whether a program runs behind another.
@@ -198,7 +208,10 @@ fn run(dir: &Path) -> Result<(), SuperviseError> {
         .enable_all()
         .build()
         .map_err(doing("start"))?;
-    runtime.block_on(supervise(dir, &order))
+    let done = runtime.block_on(supervise(dir, &order));
+    // A name that is still being resolved is of no concern to anybody.
+    runtime.shutdown_background();
+    done
 }
 
 /// Reads the order and the byte after it; `None` where the byte does not come.
@@ -239,7 +252,15 @@ async fn supervise(dir: &Path, order: &Order) -> Result<(), SuperviseError> {
     };
 
     let mut child = match start(order) {
-        Ok(child) => child,
+        Ok((child, None)) => child,
+        Ok((child, Some(way))) => {
+            tokio::spawn(outlet::serve(
+                way,
+                order.door.clone().unwrap_or_default(),
+                dir.join(REFUSED_FILE),
+            ));
+            child
+        }
         Err(SuperviseError::Io { what, source }) => {
             let exit = Exit::NotStarted(format!("could not {what}: {source}"));
             return record_end(dir, exit, Asked::No, None);
@@ -362,7 +383,8 @@ fn ended(child: Pid) -> Option<Exit> {
     }
 }
 
-fn start(order: &Order) -> Result<Child, SuperviseError> {
+/// Starts the program. Where there is a way out of its sandbox to serve, it comes over the socket.
+fn start(order: &Order) -> Result<(Child, Option<UnixStream>), SuperviseError> {
     let (program, args) = order.argv.split_first().ok_or(SuperviseError::NoProgram)?;
     order
         .bounds
@@ -370,16 +392,24 @@ fn start(order: &Order) -> Result<Child, SuperviseError> {
         .map_err(doing("set the limits of the program"))?;
     let stdout = append_to(&order.stdout).map_err(doing("open the file for the output"))?;
     let stderr = append_to(&order.stderr).map_err(doing("open the file for the errors"))?;
-    Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(args)
         .env_clear()
         .envs(order.env.iter().map(|(name, value)| (name, value)))
         .current_dir(&order.cwd)
         .stdin(Stdio::null())
         .stdout(stdout)
-        .stderr(stderr)
-        .spawn()
-        .map_err(doing("start the program"))
+        .stderr(stderr);
+    let mut way = None;
+    if order.door.is_some() {
+        let (ours, theirs) =
+            UnixStream::pair().map_err(doing("make the way out of the sandbox"))?;
+        command.stdin(OwnedFd::from(theirs));
+        way = Some(ours);
+    }
+    let child = command.spawn().map_err(doing("start the program"))?;
+    Ok((child, way))
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
@@ -402,9 +432,12 @@ fn to_ask(wrapped: &Wrapped, child: ProcessMark) -> Option<ProcessMark> {
         return Some(child);
     };
     let sandbox = std::fs::metadata(sandbox).ok()?;
+    // Within some sandboxes our own program takes the program from the network, and becomes it.
+    let own = std::fs::metadata("/proc/self/exe").ok()?;
+    let sandbox = [sandbox, own].map(|file| (file.dev(), file.ino()));
     let is_another = |pid: i32| {
         std::fs::metadata(format!("/proc/{pid}/exe"))
-            .is_ok_and(|exe| (exe.dev(), exe.ino()) != (sandbox.dev(), sandbox.ino()))
+            .is_ok_and(|exe| !sandbox.contains(&(exe.dev(), exe.ino())))
     };
     // The sandbox may have been killed, and what it held is ours then.
     let mut parents = vec![own_pid()];
@@ -587,6 +620,7 @@ mod tests {
             stderr: "err".into(),
             mercy: Mercy::Spared,
             bounds: Bounds::new(&crate::config::Limits::default(), Vec::new(), []),
+            door: None,
         };
         let mut line = serde_json::to_vec(&order).unwrap();
         line.push(b'\n');

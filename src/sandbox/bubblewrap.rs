@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::toolchain::{OPENSSL, PROGRAMS, SETTINGS};
-use super::{Confinement, Lifetime};
+use super::{Confinement, Lifetime, Network};
 
 /// What stands at a place of the new disk.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,14 @@ enum Mount {
 ///
 /// Its environment must be empty but for what the run may see: a process in the sandbox reads that
 /// of `bwrap` in `/proc/1/environ`, whatever `--clearenv` says.
-pub(super) fn command(bwrap: &Path, program: &Path, confinement: &Confinement) -> Vec<OsString> {
+///
+/// Where the run has not the machine's network, `helper` is what follows, and starts the program.
+pub(super) fn command(
+    bwrap: &Path,
+    helper: &Path,
+    program: &Path,
+    confinement: &Confinement,
+) -> Vec<OsString> {
     let mut argv: Vec<OsString> = vec![bwrap.into()];
     let mut add = |words: &[&str]| argv.extend(words.iter().map(OsString::from));
     add(&[
@@ -40,12 +47,19 @@ pub(super) fn command(bwrap: &Path, program: &Path, confinement: &Confinement) -
         Lifetime::WithParent => add(&["--die-with-parent"]),
         Lifetime::OnItsOwn => {}
     }
+    if confinement.network == Network::Door {
+        add(&["--unshare-net"]);
+    }
     add(&["--proc", "/proc", "--dev", "/dev"]);
     // A `tmpfs` would be memory that no limit counts: the private folder serves as `/tmp` too.
     argv.push("--bind".into());
     argv.push(confinement.tmp_dir.clone().into());
     argv.push("/tmp".into());
-    for (place, mount) in mounts(program, confinement) {
+    let mut mounts = mounts(program, confinement);
+    if confinement.network != Network::Shared {
+        mounts.insert(helper.to_owned(), Mount::Read(helper.to_owned()));
+    }
+    for (place, mount) in mounts {
         match mount {
             Mount::Link(target) => argv.extend(["--symlink".into(), target.into()]),
             Mount::Read(source) => argv.extend(["--ro-bind-try".into(), source.into()]),
@@ -115,15 +129,21 @@ mod tests {
     use super::*;
 
     fn arguments(lifetime: Lifetime) -> Vec<String> {
+        arguments_with(lifetime, Network::Shared)
+    }
+
+    fn arguments_with(lifetime: Lifetime, network: Network) -> Vec<String> {
         let confinement = Confinement {
             cwd: "/data/checkout/network".into(),
             tmp_dir: "/tmp/mst-x".into(),
             read: vec!["/data/states/one".into(), "/usr/share/x".into()],
             write: vec!["/data/states/one/inner".into(), "/data/checkout".into()],
             lifetime,
+            network,
         };
         command(
             Path::new("bwrap"),
+            Path::new("/opt/bin/mainstay"),
             Path::new("/opt/bin/terraform"),
             &confinement,
         )
@@ -172,6 +192,17 @@ mod tests {
             .rposition(|word| word.ends_with("bind-try"));
         assert!(last < Some(sealed));
         assert_eq!(arguments.last().map(String::as_str), Some("--"));
+    }
+
+    #[test]
+    fn a_run_without_the_machines_network_is_started_by_our_own_program() {
+        let shared = arguments(Lifetime::OnItsOwn);
+        assert!(!shared.contains(&"--unshare-net".to_owned()));
+        assert!(!shared.contains(&"/opt/bin/mainstay".to_owned()));
+        let door = arguments_with(Lifetime::OnItsOwn, Network::Door);
+        at(&door, &["--unshare-net"]);
+        let helper = ["--ro-bind-try", "/opt/bin/mainstay", "/opt/bin/mainstay"];
+        at(&door, &helper);
     }
 
     #[test]

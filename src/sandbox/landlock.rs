@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-    RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use serde::{Deserialize, Serialize};
 
-use super::Confinement;
 use super::toolchain::{OPENSSL, PROGRAMS, SETTINGS};
+use super::{Confinement, Network};
 
 /// What the rules are written for. What an older kernel does not know it does not hold.
 const WRITTEN_FOR: ABI = ABI::V6;
@@ -80,8 +80,13 @@ pub(super) fn apply(program: &Path, confinement: &Confinement) -> Result<Abi, La
     let read = AccessFs::from_read(WRITTEN_FOR);
     let write = AccessFs::from_all(WRITTEN_FOR);
     let toolchain = PROGRAMS.iter().chain(&SETTINGS).copied().chain([OPENSSL]);
-    let status = Ruleset::default()
-        .handle_access(write)?
+    let rules = Ruleset::default().handle_access(write)?;
+    // The filter of system calls does it alone where the kernel is older than Linux 6.7.
+    let rules = match confinement.network {
+        Network::Nothing => rules.handle_access(AccessNet::from_all(WRITTEN_FOR))?,
+        Network::Shared | Network::Door => rules,
+    };
+    let status = rules
         .scope(Scope::from_all(WRITTEN_FOR))?
         .create()?
         .add_rules(path_beneath_rules(toolchain.chain(FACTS), read))?

@@ -9,6 +9,7 @@
 mod bubblewrap;
 pub mod confine;
 mod landlock;
+mod network;
 mod probe;
 mod seccomp;
 mod toolchain;
@@ -19,7 +20,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkRule;
+
 pub use self::landlock::Abi;
+pub use self::network::Network;
 pub use self::probe::{NotAvailable, find};
 pub use self::toolchain::CliPaths;
 
@@ -56,6 +60,17 @@ pub struct Sandbox {
     level: Level,
     /// Our own program, which confines itself before it becomes another.
     helper: PathBuf,
+    /// How it takes runs from the network.
+    closing: Closing,
+}
+
+/// How a sandbox takes runs from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// By a network of their own with a door in it.
+    Door,
+    /// By the filter of system calls: all or nothing.
+    Sockets,
 }
 
 /// What a run may reach, and how it ends.
@@ -71,6 +86,8 @@ pub struct Confinement {
     pub write: Vec<PathBuf>,
     /// Whether it outlives the one that started it.
     pub lifetime: Lifetime,
+    /// What of the network it has.
+    pub network: Network,
 }
 
 /// Whether what runs in a sandbox outlives the process that started it.
@@ -88,6 +105,7 @@ impl Sandbox {
         Self {
             level: Level::None,
             helper: PathBuf::new(),
+            closing: Closing::Sockets,
         }
     }
 
@@ -105,13 +123,27 @@ impl Sandbox {
         }
     }
 
+    /// What of the network a run has by a rule. A rule that this sandbox was not tried for leaves
+    /// nothing.
+    pub fn network(&self, rule: &NetworkRule) -> Network {
+        match (rule, self.closing) {
+            (NetworkRule::Allow, _) => Network::Shared,
+            (NetworkRule::Deny | NetworkRule::Hosts(_), Closing::Door) => Network::Door,
+            (NetworkRule::Deny | NetworkRule::Hosts(_), Closing::Sockets) => Network::Nothing,
+        }
+    }
+
     /// The command, with its arguments, that a program's is put behind; empty where there is no sandbox.
     ///
     /// `program` is the one that will run in it, and is made readable.
     pub fn wrapper(&self, program: &Path, confinement: &Confinement) -> Vec<OsString> {
         match &self.level {
             Level::Bubblewrap { program: bwrap } => {
-                bubblewrap::command(bwrap, program, confinement)
+                let mut command = bubblewrap::command(bwrap, &self.helper, program, confinement);
+                if confinement.network != Network::Shared {
+                    command.extend(confine::inner_command(&self.helper, confinement.network));
+                }
+                command
             }
             Level::Landlock { .. } => confine::command(&self.helper, program, confinement),
             Level::None => Vec::new(),
@@ -131,6 +163,7 @@ mod tests {
             read: Vec::new(),
             write: Vec::new(),
             lifetime: Lifetime::WithParent,
+            network: Network::Shared,
         };
         let sandbox = Sandbox::none();
         assert!(

@@ -252,7 +252,7 @@ pub fn find_engine(config: &Config) -> Result<Arc<Engine>, StartError> {
 /// Where a certain one is demanded and does not work here.
 pub fn find_sandbox(config: &Config) -> Result<Sandbox, StartError> {
     let helper = std::env::current_exe().map_err(StartError::Executable)?;
-    Ok(sandbox::find(config.sandbox.level, &helper)?)
+    Ok(sandbox::find(config.sandbox.level, &helper)?.with_network(&config.sandbox.network)?)
 }
 
 /// Says in the log which sandbox runs are in, and what it does not hold.

@@ -11,7 +11,7 @@ use crate::plan::{DataTypes, Plan};
 use crate::report::{
     self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, Since, WorkspaceReport,
 };
-use crate::run::{Purpose, Reviewed, Run, State, Trigger};
+use crate::run::{Purpose, Refused, Reviewed, Run, State, Trigger};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 use crate::workspace::{ApplyMode, Settings};
 
@@ -119,6 +119,15 @@ pub fn proposal_report(
             None => None,
         };
         let run = runs.get(&touch.name);
+        let planned = run.filter(|run| run.what.inputs == touch.inputs);
+        for (who, refused) in [
+            ("the plan", planned.map(|run| &run.result.refused)),
+            ("the merge", after.as_ref().map(|(_, _, refused)| refused)),
+        ] {
+            let note = refused.and_then(|refused| report::refused_note(who, refused));
+            notes.extend(note.map(|note| format!("`{}`: {note}", touch.name)));
+        }
+        let after = after.map(|(after, reviewed, _)| (after, reviewed));
         let mut told = workspace(tracked.settings(&touch.name), touch, trust, run, after);
         if let (Some(run), Some(plan), None) = (run, told.plan(), &told.after_merge) {
             told.since = since(fleet, &facts, &row.proposal.head, run, plan)?;
@@ -230,7 +239,12 @@ pub fn run_report(
         workspaces: vec![workspace],
         conflict: None,
         removed: Vec::new(),
-        notes: Vec::new(),
+        notes: report::refused_note(
+            if merge { "the merge" } else { "the plan" },
+            &run.result.refused,
+        )
+        .into_iter()
+        .collect(),
         refusals: Vec::new(),
         data_types: DataTypes::default(),
         help: Vec::new(),
@@ -415,7 +429,7 @@ fn after_merge_of(
     tracked: &Tracked,
     merged_as: &crate::id::CommitSha,
     name: &WorkspaceName,
-) -> Result<Option<(AfterMerge, Option<Reviewed>)>, StoreError> {
+) -> Result<Option<(AfterMerge, Option<Reviewed>, Refused)>, StoreError> {
     let repo = tracked.repo();
     if tracked
         .settings(name)
@@ -424,7 +438,7 @@ fn after_merge_of(
         return Ok(None);
     }
     let Some(position) = fleet.store.base_position(repo, merged_as)? else {
-        return Ok(Some((AfterMerge::Waiting, None)));
+        return Ok(Some((AfterMerge::Waiting, None, Refused::default())));
     };
     let filter = RunFilter {
         repo: Some(repo.clone()),
@@ -446,9 +460,9 @@ fn after_merge_of(
     Ok(Some(match telling_run(&since) {
         Some(run) => {
             let run = fleet.store.run(run.id)?;
-            (after_merge(&run), run.result.reviewed)
+            (after_merge(&run), run.result.reviewed, run.result.refused)
         }
-        None => (AfterMerge::Waiting, None),
+        None => (AfterMerge::Waiting, None, Refused::default()),
     }))
 }
 

@@ -77,6 +77,7 @@ impl Worker {
             }
         }
         let after = kept_state(&ready.job);
+        self.keep_refused(ready, &redactor)?;
         match applied {
             Ok(applied) => {
                 let took: Duration = applied.took.iter().map(|(_, took)| *took).sum();

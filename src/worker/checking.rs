@@ -1,11 +1,13 @@
 //! Makes the checks before a plan, and keeps what they said.
 
+use tracing::info;
+
 use super::recorder::Recorder;
 use super::{Outcome, Ready, Wishes, Worker};
-use crate::engine::Tests;
+use crate::engine::{self, Tests};
 use crate::forge::Origin;
 use crate::redact::Redactor;
-use crate::run::Check;
+use crate::run::{Check, Refused};
 use crate::store::StoreError;
 
 impl Worker {
@@ -44,10 +46,30 @@ impl Worker {
         match ended {
             Ok(()) => Ok(None),
             Err(error) => {
+                self.keep_refused(ready, &ready.secrets)?;
                 self.keep_checks(ready, &ready.secrets)?;
                 Ok(Some(self.failed(ready, &error, &ready.secrets)))
             }
         }
+    }
+
+    /// Records which hosts the run was kept from, with what `redactor` knows as secret masked.
+    pub(super) fn keep_refused(
+        &self,
+        ready: &Ready,
+        redactor: &Redactor,
+    ) -> Result<(), StoreError> {
+        let refused = engine::refused(&ready.job.work_dir);
+        // An earlier attempt may have been kept from some.
+        if refused.is_empty() && ready.run.result.refused.count() == 0 {
+            return Ok(());
+        }
+        let refused = refused.into_iter().map(|one| (one.asked, one.why));
+        let refused = Refused::new(refused, redactor);
+        info!(run.id = %ready.run.id, "Run {} asked for {} hosts that `network` does not allow", ready.run.id, refused.count());
+        self.fleet
+            .store
+            .amend(ready.run.id, |result| result.refused = refused)
     }
 
     /// Records what was checked, with what `redactor` knows as secret masked.

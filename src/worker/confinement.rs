@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use super::Worker;
 use crate::config::SandboxOf;
 use crate::engine::{Job, State};
+use crate::network::NetworkRule;
 use crate::redact::Secret;
 use crate::run::Purpose;
-use crate::sandbox::{CliPaths, Confinement, Lifetime, Sandbox};
+use crate::sandbox::{CliPaths, Confinement, Lifetime, Network, Sandbox};
 
 /// Variables of the environment that name files and folders every run reads.
 const NAMING: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -88,6 +89,17 @@ impl Worker {
         // The daemon's own home is not there: keys and settings of other programs are in it.
         let home = job.tmp_dir.clone();
         set(job, "HOME", &home);
+        let rule = match purpose {
+            Purpose::Propose => &settings.network.propose,
+            Purpose::Merge => &settings.network.merge,
+            Purpose::Drift => &settings.network.drift,
+        };
+        let network = sandbox.network(rule);
+        job.door = match (network, rule) {
+            (Network::Shared | Network::Nothing, _) => None,
+            (Network::Door, NetworkRule::Hosts(hosts)) => Some(hosts.clone()),
+            (Network::Door, NetworkRule::Allow | NetworkRule::Deny) => Some(Vec::new()),
+        };
         let confinement = Confinement {
             cwd: job.cwd(),
             tmp_dir: job.tmp_dir.clone(),
@@ -97,6 +109,7 @@ impl Worker {
                 Purpose::Merge => Lifetime::OnItsOwn,
                 Purpose::Propose | Purpose::Drift => Lifetime::WithParent,
             },
+            network,
         };
         job.wrapper = sandbox.wrapper(self.engine.program(), &confinement);
         Ok(())

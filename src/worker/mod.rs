@@ -272,6 +272,7 @@ impl Worker {
         {
             Ok(saved) => saved,
             Err(error) => {
+                self.keep_refused(ready, &ready.secrets)?;
                 self.keep_checks(ready, &ready.secrets)?;
                 return Ok(self.failed(ready, &error, &ready.secrets));
             }
@@ -297,6 +298,7 @@ impl Worker {
         let (plan, redactor) = match read {
             Ok(read) => read,
             Err(error) => {
+                self.keep_refused(ready, &ready.secrets)?;
                 self.keep_checks(ready, &ready.secrets)?;
                 return failed(failure::of_reading(&error));
             }
@@ -314,6 +316,7 @@ impl Worker {
             .map(|w| w.redacted(&redactor))
             .chain(ready.problems.iter().map(problem_warning))
             .collect();
+        self.keep_refused(ready, &redactor)?;
         self.keep_checks(ready, &redactor)?;
         store.amend(id, |result| {
             result.tool = Some(format!(

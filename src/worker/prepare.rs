@@ -111,6 +111,7 @@ impl Worker {
             data_dir: self.places.terraform(&what.repo, &what.workspace, trust),
             tmp_dir: tmp_dir.path().to_owned(),
             wrapper: Vec::new(),
+            door: None,
             state,
             var_files: settings.var_files.clone(),
             terraform_workspace: settings.terraform_workspace.clone(),

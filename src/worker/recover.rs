@@ -14,7 +14,8 @@ use crate::engine::supervise::{Ended, Exit};
 use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
 use crate::id::RunId;
 use crate::plan::Diagnostic;
-use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
+use crate::redact::Redactor;
+use crate::run::{AppliedParts, Event, Failure, Purpose, Refused, Run, State};
 use crate::store::{StoreError, TakeOver};
 
 /// A proposal's plan whose process is lost more often than this is not tried again by itself: it may
@@ -150,11 +151,17 @@ impl Worker {
             event = wish;
         }
         let kept = self.places.state(&run.what.repo, &run.what.workspace);
+        // What a host's name may hide is not known any more: they are only counted.
+        let attempt = self.places.attempts(id).pop();
+        let asked = attempt.map(|folder| engine::refused(&folder));
+        let asked = asked.unwrap_or_default().into_iter();
+        let refused = Refused::new(asked.map(|r| (r.asked, r.why)), &Redactor::default()).count();
         let state = store.happened(id, &event, now(), |result| {
             // A backend may keep it now, and a state of ours be left from before.
             let line = result.state.as_ref().map(|state| state.lineage.as_str());
             result.state_after = engine::state_mark(&kept)
                 .filter(|after| line == Some("") || line == Some(after.lineage.as_str()));
+            result.refused.at_least(refused);
             result.applied = parts;
             result.failure = failed;
         })?;

@@ -96,6 +96,7 @@ impl Bench {
             data_dir: self.path("data"),
             tmp_dir: self.path("tmp"),
             wrapper: Vec::new(),
+            door: None,
             state: State::Local(self.state()),
             var_files: Vec::new(),
             terraform_workspace: None,

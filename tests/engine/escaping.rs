@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use mainstay::config::SandboxLevel;
 use mainstay::engine::{Job, Lock, Progress, State};
 use mainstay::redact::Secret;
-use mainstay::sandbox::{self, Abi, Confinement, Level, Lifetime, Sandbox};
+use mainstay::sandbox::{self, Abi, Confinement, Level, Lifetime, Network, Sandbox};
 use rustix::process::Signal;
 
 use crate::bench::{Bench, until};
@@ -36,6 +36,12 @@ pub(crate) fn working() -> Vec<Sandbox> {
 
 /// Puts a job into a sandbox, as the daemon does for a proposal or for a merge.
 pub(crate) fn shut_in(bench: &Bench, sandbox: &Sandbox, lifetime: Lifetime, job: &mut Job) {
+    let confinement = confinement(bench, lifetime, job);
+    job.wrapper = sandbox.wrapper(bench.engine.program(), &confinement);
+}
+
+/// What a job may reach, with all of the network.
+pub(crate) fn confinement(bench: &Bench, lifetime: Lifetime, job: &mut Job) -> Confinement {
     let State::Local(state) = &job.state else {
         panic!("the bench keeps the state itself");
     };
@@ -48,14 +54,14 @@ pub(crate) fn shut_in(bench: &Bench, sandbox: &Sandbox, lifetime: Lifetime, job:
         }
         Lifetime::OnItsOwn => write.push(state.parent().unwrap().to_owned()),
     }
-    let confinement = Confinement {
+    Confinement {
         cwd: job.cwd(),
         tmp_dir: job.tmp_dir.clone(),
         read,
         write,
         lifetime,
-    };
-    job.wrapper = sandbox.wrapper(bench.engine.program(), &confinement);
+        network: Network::Shared,
+    }
 }
 
 /// Somebody else's process on the same machine, with a secret in its environment.

@@ -6,5 +6,9 @@ mod bench;
 mod checking;
 mod escaping;
 mod limits;
+mod network;
 mod planning;
 mod stopping;
+
+#[path = "../localfs/mod.rs"]
+mod localfs;

@@ -23,6 +23,7 @@ mod listener;
 #[path = "../localfs/mod.rs"]
 mod localfs;
 mod notes;
+mod network;
 mod overrides;
 mod plain_remotes;
 mod policies;

@@ -89,7 +89,8 @@ fn fold(report: &ProposalReport, index: usize, budget: &Budget, picked: &Picked)
         places: places(report, workspace, budget.list),
         messages,
         messages_more,
-        left_out: changes.len() - shown.len(),
+        left_out: changes.len() - shown.len()
+            + workspace.plan().map_or(0, |plan| plan.left_out.changes),
         diff: shown.join("\n"),
         rest: rest(workspace),
     }

@@ -20,6 +20,7 @@ pub mod modules;
 pub mod plan;
 pub mod policy;
 pub mod provider;
+pub mod reading;
 pub mod redact;
 pub mod report;
 pub mod run;

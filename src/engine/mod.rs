@@ -21,6 +21,7 @@ mod lines;
 mod local_state;
 mod planning;
 mod process;
+mod reading;
 mod step;
 pub mod supervise;
 mod version;
@@ -48,6 +49,7 @@ pub use self::job::{Job, Lock, State};
 pub use self::limits::{Limit, LimitHit};
 pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
+pub use self::reading::ReadingError;
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
@@ -178,6 +180,11 @@ impl Engine {
     /// Where the program is.
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// Our own program, which is started again to supervise a step and to read a plan.
+    pub fn own_program(&self) -> &Path {
+        &self.supervisor
     }
 
     /// Which of the two it is.

@@ -21,6 +21,7 @@ mod github_app;
 mod holds;
 #[path = "../localfs/mod.rs"]
 mod localfs;
+mod memory;
 mod overrides;
 mod plain_remotes;
 mod policies;

@@ -6,5 +6,6 @@ mod bench;
 mod checking;
 mod escaping;
 mod limits;
+mod memory;
 mod planning;
 mod stopping;

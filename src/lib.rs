@@ -22,6 +22,7 @@ pub mod plan;
 pub mod policy;
 pub mod provider;
 pub mod proxy;
+pub mod reading;
 pub mod redact;
 pub mod report;
 pub mod run;

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
                 return mainstay::engine::supervise::main(Path::new(&folder));
             }
         }
+        // It reads one plan, and holds nothing that the daemon does.
+        Some(mainstay::reading::COMMAND) => return mainstay::reading::main(),
         // It becomes Terraform, after it shut itself in.
         Some("confine") => return mainstay::sandbox::confine::main(arguments),
         Some("confine-network") => return mainstay::sandbox::confine::main_inner(arguments),

@@ -97,6 +97,9 @@ impl Redactor {
 
     /// Makes one that masks `values` besides what this one masks.
     pub fn and(&self, values: impl IntoIterator<Item = String>) -> Self {
+        if let Matcher::Everything = self.matcher {
+            return self.clone();
+        }
         Self::new(self.values.iter().cloned().chain(values))
     }
 
@@ -107,7 +110,23 @@ impl Redactor {
 
     /// Makes one that masks what either masks.
     pub fn join(&self, other: &Self) -> Self {
-        self.and(other.values.iter().cloned())
+        match other.matcher {
+            Matcher::Everything => other.clone(),
+            Matcher::Nothing | Matcher::Patterns { .. } => self.and(other.values.iter().cloned()),
+        }
+    }
+
+    /// Makes one that masks all text: where there are more secrets than can be looked for.
+    pub fn everything() -> Self {
+        Self {
+            values: BTreeSet::new(),
+            matcher: Matcher::Everything,
+        }
+    }
+
+    /// The values that it masks, for another process of ours that masks them too.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(String::as_str)
     }
 
     /// Masks every secret in `text` with `(sensitive)`.

@@ -269,7 +269,9 @@ impl Record {
             if order.purpose == Purpose::Drift {
                 let resources = plan.drift.iter().map(|change| change.address.clone());
                 let outputs = plan.outputs.iter().map(|o| format!("output.{}", o.name));
-                record.drifted = resources.chain(outputs).collect();
+                let left_out = plan.left_out.drift + plan.left_out.outputs;
+                let more = (left_out > 0).then(|| format!("and {left_out} more"));
+                record.drifted = resources.chain(outputs).chain(more).collect();
             }
         }
         record.plan_sha256.clone_from(&result.plan_sha256);

@@ -86,6 +86,7 @@ pub(super) fn found(plan: &Plan) -> Value {
     json!({
         "found": plan.has_drift(),
         "resources": plan.drift,
+        "resources_left_out": plan.left_out.drift,
         "outputs": plan.outputs,
     })
 }
@@ -238,8 +239,8 @@ pub(super) fn print(run: &Run) {
     }
     anstream::println!(
         "{name} at {at}: the world differs in {}",
-        match plan.drift.len() {
-            0 => counted(plan.outputs.len(), "output"),
+        match plan.drifted() {
+            0 => counted(plan.changed_outputs(), "output"),
             resources => counted(resources, "resource"),
         }
     );
@@ -255,6 +256,9 @@ pub(super) fn print(run: &Run) {
             let indent = "  ".repeat(usize::from(line.depth));
             anstream::println!("    {sign} {indent}{}", line.text);
         }
+    }
+    if plan.left_out.drift > 0 {
+        anstream::println!("  and {} more", plan.left_out.drift);
     }
     for output in &plan.outputs {
         anstream::println!("  ~ output {}", output.name);

@@ -310,8 +310,8 @@ fn outcome(run: &Run) -> String {
         return hold.clone();
     }
     match (&run.result.plan, run.what.purpose) {
-        (Some(plan), Purpose::Drift) if !plan.drift.is_empty() => {
-            format!("drift in {}", counted(plan.drift.len(), "resource"))
+        (Some(plan), Purpose::Drift) if plan.drifted() > 0 => {
+            format!("drift in {}", counted(plan.drifted(), "resource"))
         }
         (Some(plan), Purpose::Drift) if plan.has_drift() => "drift in outputs".to_owned(),
         (Some(_), Purpose::Drift) => "no drift".to_owned(),

@@ -33,8 +33,9 @@ impl Default for Limits {
             // One provider is up to half a GiB, and there are several.
             disk: 10 << 30,
             output: 64 << 20,
-            // About 40,000 resources. The JSON is read as a whole, in the daemon.
-            plan: 32 << 20,
+            // About 300,000 resources. It is read in a process of its own, which takes several times as
+            // much memory.
+            plan: 256 << 20,
         }
     }
 }

@@ -87,17 +87,19 @@ pub fn after_plan(
         .iter()
         .filter(|c| c.action != Action::Read && !review.covers(&c.address, &c.digest))
         .collect();
-    let destroys = beyond.iter().filter(|c| c.action.destroys()).count();
+    // What is not listed, since the plan is too large, was not compared with anything.
+    let destroys = beyond.iter().filter(|c| c.action.destroys()).count() + plan.left_out.losses();
+    let beyond = beyond.len() + plan.left_out.changes;
     match settings.unreviewed {
         Unreviewed::HoldDestroys if destroys > 0 => Next::Hold(format!(
             "it destroys or replaces {} that no reviewer saw",
             resources(destroys)
         )),
-        Unreviewed::Hold if !beyond.is_empty() => Next::Hold(format!(
+        Unreviewed::Hold if beyond > 0 => Next::Hold(format!(
             "it changes {} that no reviewer saw",
-            resources(beyond.len())
+            resources(beyond)
         )),
-        Unreviewed::Hold if !plan.outputs.is_empty() => {
+        Unreviewed::Hold if !plan.outputs.is_empty() || plan.left_out.outputs > 0 => {
             Next::Hold("it changes outputs that no reviewer saw".to_owned())
         }
         _ => Next::Apply,

@@ -11,6 +11,8 @@ pub struct Review {
     shown: Vec<Shown>,
     /// Digests of the changes that were shown, by address.
     changes: HashMap<String, Vec<(String, Action)>>,
+    /// How many changes were shown by plans that are too large to be listed here.
+    left_out: usize,
 }
 
 /// The three parts of a plan's identity.
@@ -32,6 +34,7 @@ impl Review {
             configuration,
             inputs,
         });
+        self.left_out += plan.left_out.changes;
         for change in &plan.changes {
             let seen = self.changes.entry(change.address.clone()).or_default();
             seen.push((change.digest.clone(), change.action));
@@ -75,7 +78,7 @@ impl Review {
         self.difference(plan)
     }
 
-    /// Resource by resource, what joined, left, or changed its fate since it was shown.
+    /// Resource by resource, as far as both are listed, what joined, left, or changed its fate since it was shown.
     fn difference(&self, plan: &Plan) -> Reviewed {
         let now: BTreeMap<&str, &crate::plan::Change> = plan
             .changes
@@ -86,6 +89,8 @@ impl Review {
         let (mut joined, mut otherwise) = (Vec::new(), Vec::new());
         for (address, change) in &now {
             match self.changes.get(*address) {
+                // It may be among what was shown and is not listed.
+                None if self.left_out > 0 => {}
                 None => joined.push((*address).to_owned()),
                 Some(seen) if seen.iter().all(|(digest, _)| *digest != change.digest) => {
                     otherwise.push((*address).to_owned());
@@ -97,13 +102,15 @@ impl Review {
             .changes
             .iter()
             .filter(|(address, seen)| {
-                seen.iter().any(|(_, action)| *action != Action::Read)
+                plan.left_out.changes == 0
+                    && seen.iter().any(|(_, action)| *action != Action::Read)
                     && !now.contains_key(address.as_str())
             })
             .map(|(address, _)| address.clone())
             .collect();
         left.sort();
-        if joined.is_empty() && left.is_empty() && otherwise.is_empty() {
+        let listed = self.left_out == 0 && plan.left_out.changes == 0;
+        if listed && joined.is_empty() && left.is_empty() && otherwise.is_empty() {
             // Several proposals showed it in parts, or an output differs.
             return Reviewed::InParts;
         }

@@ -4,9 +4,7 @@
 
 mod subject;
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +20,9 @@ use crate::engine::{
 use crate::fault::chain;
 use crate::id::WorkspaceName;
 use crate::modules::{Backend, ResolveError, Resolved};
-use crate::plan::{self, FingerprintKey};
-use crate::policy::{self, Context, Input, Judgement, Policies, Verdict};
+use crate::plan::{self, FingerprintKey, Room};
+use crate::policy::{self, Context, Judgement, Policies};
+use crate::reading::{self, Judging, Order};
 use crate::redact::Redactor;
 use crate::report::{OnMerge, ProposalReport, Standing, WorkspaceReport};
 use crate::run::Failure;
@@ -400,50 +399,46 @@ async fn plan_one(
         }
     };
     report.took = saved.took.iter().map(|(_, took)| *took).sum();
-    let read = File::open(&saved.json)
-        .map_err(|error| chain(&error))
-        .and_then(|file| {
-            // Nothing is compared with an earlier plan here: any key does.
-            let key = FingerprintKey::new([0; 32]);
-            plan::read_masked(BufReader::new(file), &key, &secrets).map_err(|error| chain(&error))
-        });
-    match read {
-        Ok((plan, redactor)) => {
-            report.warnings = saved
-                .warnings
-                .iter()
-                .map(|w| w.redacted(&redactor))
-                .collect();
-            report.checks = report
-                .checks
-                .iter()
-                .map(|c| c.redacted(&redactor))
-                .collect();
-            let tool = format!("{} {}", engine.flavour(), plan.terraform_version);
-            report.verdict = verdict(request, repo, workspace, &job, &saved.json, redactor).await;
-            report.progress = crate::report::Progress::Planned(Box::new(plan));
-            Ok((report, Some(tool)))
+    let order = Order {
+        json: saved.json.clone(),
+        saved: None,
+        // Nothing is compared with an earlier plan here: any key does.
+        key: FingerprintKey::new([0; 32]),
+        secrets: secrets.values().map(str::to_owned).collect(),
+        warnings: saved.warnings.clone(),
+        checks: report.checks.clone(),
+        judging: judging(request, repo, workspace, &job),
+        room: Room::ALL,
+    };
+    // This process is for this alone: it reads in itself what the daemon has read beside it.
+    let read = tokio::task::spawn_blocking(move || reading::read(&order)).await;
+    let summary = match read {
+        Ok(Ok(answer)) => {
+            report.warnings = answer.warnings;
+            report.checks = answer.checks;
+            report.verdict = answer.verdict;
+            let tool = format!("{} {}", engine.flavour(), answer.plan.terraform_version);
+            report.progress = crate::report::Progress::Planned(Box::new(answer.plan));
+            return Ok((report, Some(tool)));
         }
-        Err(summary) => {
-            report.progress = crate::report::Progress::Failed(Failure {
-                step: "show".to_owned(),
-                summary,
-                ..Failure::default()
-            });
-            Ok((report, None))
-        }
-    }
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "the reading of the plan broke off".to_owned(),
+    };
+    report.progress = crate::report::Progress::Failed(Failure {
+        step: "show".to_owned(),
+        summary,
+        ..Failure::default()
+    });
+    Ok((report, None))
 }
 
-/// What the policies of the settings' folder say; `None` where the workspace names none.
-async fn verdict(
+/// What judges the plan: the policies of the settings' folder; `None` where the workspace names none.
+fn judging(
     request: &Request,
     repo: &crate::id::RepoName,
     workspace: &Workspace,
     job: &Job,
-    json: &Path,
-    redactor: Redactor,
-) -> Option<Verdict> {
+) -> Option<Judging> {
     let names = workspace.settings.policies.clone();
     if names.is_empty() {
         return None;
@@ -460,18 +455,10 @@ async fn verdict(
         },
         ..Context::default()
     };
-    let (policies, asked, json) = (
-        Arc::clone(&request.policies),
-        names.clone(),
-        json.to_owned(),
-    );
-    let judged = tokio::task::spawn_blocking(move || {
-        Input::read(&json, &context).map(|input| policies.judge(&asked, &input, &redactor))
-    });
-    Some(match judged.await {
-        Ok(Ok(verdict)) => verdict,
-        Ok(Err(error)) => Verdict::impossible(&names, &chain(&error)),
-        Err(_) => Verdict::impossible(&names, "the evaluation broke off"),
+    Some(Judging {
+        sources: request.policies.sources(&names),
+        names,
+        context: Ok(context),
     })
 }
 

@@ -213,7 +213,7 @@ impl Engine {
             deadline: None,
             patience: self.patience_for(start.step),
         };
-        let mut record = Record::default();
+        let mut record = Record::of(start.step);
         let mut output = Output::open(start);
         let attended = attend(start, None, limits, cancel, &mut || {
             output.read(&mut record, watch);

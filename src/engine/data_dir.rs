@@ -1,7 +1,7 @@
 //! The folder where Terraform keeps modules, providers and the backend's record (`TF_DATA_DIR`).
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -11,6 +11,9 @@ const HOME: &str = "mainstay-path";
 
 /// The file where Terraform records which backend was initialised. It is not a state.
 const BACKEND: &str = "terraform.tfstate";
+
+/// No record of a backend is longer, in bytes.
+const RECORD_LIMIT: u64 = 1 << 20;
 
 /// The file where Terraform records which of its workspaces is selected.
 const SELECTED: &str = "environment";
@@ -48,8 +51,9 @@ pub(super) fn prepare(path: &Path) -> io::Result<()> {
 /// What the last `init` wrote down of the backend in a data folder, as JSON; `None` where there is
 /// no such record. It may hold credentials.
 pub fn backend_record(path: &Path) -> Option<serde_json::Value> {
-    let text = fs::read(path.join(BACKEND)).ok()?;
-    serde_json::from_slice(&text).ok()
+    let file = fs::File::open(path.join(BACKEND)).ok()?;
+    // What ran in the folder may have put a file of any size there.
+    serde_json::from_reader(file.take(RECORD_LIMIT)).ok()
 }
 
 /// Forgets which backend was initialised, so that the next init takes the

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Progress;
 use super::lines::{Line, Tail};
+use super::{Progress, Step};
 use crate::plan::{Diagnostic, Severity};
 
 /// How many diagnostics are kept of one step. A configuration can make a
@@ -15,6 +15,15 @@ const DIAGNOSTICS: usize = 200;
 /// How many bytes are kept of one diagnostic's detail: a failed provisioner
 /// puts its whole output there.
 const DETAIL: usize = 16 * 1024;
+
+/// How many bytes are kept of all diagnostics of one step together.
+const ALL_DIAGNOSTICS: usize = 256 * 1024;
+
+/// How many bytes are kept of a diagnostic's summary.
+const SUMMARY: usize = 2 * 1024;
+
+/// How many bytes are kept of addresses of resources whose fate is followed: those of some 20,000.
+const FATES: usize = 2 * 1024 * 1024;
 
 /// The warning about a flag of ours. It is the only way to keep a state outside
 /// of the checkout without writing into the configuration.
@@ -53,7 +62,14 @@ pub(super) struct Record {
     pub(super) diagnostics: Vec<Diagnostic>,
     left_out: usize,
     skipped: usize,
-    fates: BTreeMap<String, Fate>,
+    /// What is kept of diagnostics, in bytes.
+    diagnostics_size: usize,
+    /// What becomes of each resource, where that is followed: of an apply alone.
+    fates: Option<BTreeMap<String, Fate>>,
+    /// What is kept of addresses, in bytes.
+    fates_size: usize,
+    /// How many resources are not followed one by one.
+    unfollowed: usize,
     refreshed: usize,
     planned: usize,
     pub(super) tail: Tail,
@@ -113,6 +129,14 @@ struct RawSnippet {
 }
 
 impl Record {
+    /// One of the output of a step.
+    pub(super) fn of(step: Step) -> Self {
+        Self {
+            fates: (step == Step::Apply).then(BTreeMap::new),
+            ..Self::default()
+        }
+    }
+
     /// Takes in one line of standard output, and tells `progress` what moved.
     pub(super) fn output(&mut self, line: &Line<'_>, progress: &mut dyn FnMut(&Progress)) {
         let bytes = match line {
@@ -143,6 +167,12 @@ impl Record {
             self.diagnostics
                 .push(remark(format!("{left_out} more messages were left out")));
         }
+        if self.unfollowed > 0 {
+            let unfollowed = std::mem::take(&mut self.unfollowed);
+            self.diagnostics.push(remark(format!(
+                "there are so many resources that {unfollowed} of them were not followed one by one"
+            )));
+        }
         if self.skipped > 0 {
             let skipped = std::mem::take(&mut self.skipped);
             self.diagnostics.push(remark(format!(
@@ -166,8 +196,8 @@ impl Record {
                 ApplyOutcome::NotReached
             }
         };
-        self.fates
-            .iter()
+        let fates = self.fates.iter().flatten();
+        fates
             .map(|(address, fate)| (address.clone(), outcome(fate)))
             .collect()
     }
@@ -203,30 +233,42 @@ impl Record {
                     "create" | "update" | "delete" | "read" => 1,
                     _ => return,
                 };
-                self.fates.entry(address).or_default().operations = operations;
+                match self.fate(address) {
+                    Some(fate) => fate.operations = operations,
+                    None => self.unfollowed += usize::from(self.fates.is_some()),
+                }
             }
             "apply_start" => {
                 progress(&Progress::Applying(address.clone()));
-                self.fate(address).begun += 1;
+                self.fate(address).into_iter().for_each(|f| f.begun += 1);
             }
             "apply_complete" => {
                 progress(&Progress::Applied(address.clone()));
-                self.fate(address).done += 1;
+                self.fate(address).into_iter().for_each(|f| f.done += 1);
             }
             "apply_errored" => {
                 progress(&Progress::Failed(address.clone()));
-                self.fate(address).failed += 1;
+                self.fate(address).into_iter().for_each(|f| f.failed += 1);
             }
             _ => {}
         }
     }
 
-    /// The fate of a resource; one that no plan announced takes one operation.
-    fn fate(&mut self, address: String) -> &mut Fate {
-        self.fates.entry(address).or_insert_with(|| Fate {
+    /// The fate of a resource; one that no plan announced takes one operation. `None` where it is
+    /// not followed, or there are too many.
+    fn fate(&mut self, address: String) -> Option<&mut Fate> {
+        let fates = self.fates.as_mut()?;
+        if !fates.contains_key(&address) {
+            let size = self.fates_size + address.len() + size_of::<Fate>();
+            if size > FATES {
+                return None;
+            }
+            self.fates_size = size;
+        }
+        Some(fates.entry(address).or_insert_with(|| Fate {
             operations: 1,
             ..Fate::default()
-        })
+        }))
     }
 
     fn diagnostic(&mut self, raw: RawDiagnostic) {
@@ -235,7 +277,25 @@ impl Record {
         } else {
             Severity::Error
         };
-        if self.diagnostics.len() >= DIAGNOSTICS {
+        let (file, line) = raw.range.map_or((None, None), |range| {
+            (range.filename, range.start.and_then(|start| start.line))
+        });
+        let diagnostic = Diagnostic {
+            severity,
+            summary: cut(raw.summary, SUMMARY),
+            detail: cut(raw.detail, DETAIL),
+            address: raw.address.map(|address| cut(address, SUMMARY)),
+            file: file
+                .filter(|file| !file.is_empty())
+                .map(|file| cut(file, SUMMARY)),
+            line,
+            snippet: raw
+                .snippet
+                .and_then(|snippet| snippet.code)
+                .map(|code| cut(code, DETAIL)),
+        };
+        let room = ALL_DIAGNOSTICS.saturating_sub(size(&diagnostic));
+        while self.diagnostics.len() >= DIAGNOSTICS || self.diagnostics_size > room {
             // An error is worth more than a warning.
             let warning = self
                 .diagnostics
@@ -244,23 +304,14 @@ impl Record {
             self.left_out += 1;
             match warning {
                 Some(place) if severity == Severity::Error => {
-                    self.diagnostics.remove(place);
+                    let warning = self.diagnostics.remove(place);
+                    self.diagnostics_size -= size(&warning);
                 }
                 _ => return,
             }
         }
-        let (file, line) = raw.range.map_or((None, None), |range| {
-            (range.filename, range.start.and_then(|start| start.line))
-        });
-        self.diagnostics.push(Diagnostic {
-            severity,
-            summary: raw.summary,
-            detail: cut(raw.detail),
-            address: raw.address,
-            file: file.filter(|file| !file.is_empty()),
-            line,
-            snippet: raw.snippet.and_then(|snippet| snippet.code).map(cut),
-        });
+        self.diagnostics_size += size(&diagnostic);
+        self.diagnostics.push(diagnostic);
     }
 }
 
@@ -277,10 +328,20 @@ fn remark(summary: String) -> Diagnostic {
     }
 }
 
-/// Cuts a text to [`DETAIL`] and says so.
-fn cut(mut text: String) -> String {
-    if text.len() > DETAIL {
-        let mut end = DETAIL;
+/// What is kept of a diagnostic, in bytes.
+fn size(diagnostic: &Diagnostic) -> usize {
+    let optional = [&diagnostic.address, &diagnostic.file, &diagnostic.snippet];
+    let texts = optional
+        .into_iter()
+        .flatten()
+        .chain([&diagnostic.summary, &diagnostic.detail]);
+    texts.map(String::len).sum()
+}
+
+/// Cuts a text to `limit` bytes and says so.
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        let mut end = limit;
         while !text.is_char_boundary(end) {
             end -= 1;
         }
@@ -316,7 +377,7 @@ pub(super) fn from_text(text: &str) -> Vec<Diagnostic> {
     }
     found.retain(|diagnostic| diagnostic.summary != LOCK_FILE_OF_OTHERS);
     for diagnostic in &mut found {
-        diagnostic.detail = cut(diagnostic.detail.trim().to_owned());
+        diagnostic.detail = cut(diagnostic.detail.trim().to_owned(), DETAIL);
     }
     found.truncate(DIAGNOSTICS);
     found
@@ -327,7 +388,7 @@ mod tests {
     use super::*;
 
     fn read(lines: &[&str]) -> (Record, Vec<Progress>) {
-        let mut record = Record::default();
+        let mut record = Record::of(Step::Apply);
         let mut seen = Vec::new();
         for line in lines {
             record.output(&Line::Whole(line.as_bytes()), &mut |p| seen.push(p.clone()));
@@ -430,7 +491,7 @@ mod tests {
 
     #[test]
     fn what_is_no_event_ends_in_the_tail() {
-        let mut record = Record::default();
+        let mut record = Record::of(Step::Apply);
         record.output(&Line::Whole(b"panic: \xff"), &mut |_| {});
         record.error(&Line::Whole(b"goroutine 1"));
         assert_eq!(record.tail.text(), "panic: \u{fffd}\ngoroutine 1");
@@ -438,10 +499,28 @@ mod tests {
 
     #[test]
     fn a_line_that_was_too_long_is_said() {
-        let mut record = Record::default();
+        let mut record = Record::of(Step::Apply);
         record.output(&Line::TooLong, &mut |_| {});
         record.finish();
         assert!(record.diagnostics[0].summary.contains("longer than 1 MiB"));
+    }
+
+    #[test]
+    fn what_is_kept_of_hostile_messages_and_of_very_many_resources_has_a_bound() {
+        let long = "x".repeat(900 << 10);
+        let message = format!(
+            r#"{{"@message":"m","diagnostic":{{"severity":"error","summary":"{long}","detail":"{long}"}},"type":"diagnostic"}}"#
+        );
+        let mut lines = vec![message; 30];
+        lines.extend((0..60_000).map(|number| planned("create", &format!("a.b[{number}]"))));
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let (record, _) = read(&lines);
+        let kept: usize = record.diagnostics.iter().map(size).sum();
+        assert!(kept < ALL_DIAGNOSTICS + 1_000, "{kept}");
+        let followed = record.outcomes().len();
+        assert!(followed > 10_000 && followed < 60_000, "{followed}");
+        let said = format!("{} of them were not followed", 60_000 - followed);
+        assert!(record.diagnostics.iter().any(|d| d.summary.contains(&said)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A state that Mainstay keeps itself, with the versions before it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -40,27 +40,34 @@ struct Head {
 /// the next plan wants to create everything anew: nothing is planned against
 /// one. The whole file is parsed, since a cut one begins well.
 pub(super) fn look(path: &Path) -> io::Result<Condition> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::Absent),
         Err(error) => return Err(error),
     };
-    match serde_json::from_slice::<Head>(&bytes) {
+    let length = file.metadata()?.len();
+    match head(file) {
         Ok(head) => Ok(Condition::Sound(head.serial)),
+        Err(error) if error.is_io() => Err(error.into()),
         // Terraform makes the file before it locks it, so that it is empty
         // during the whole of the first apply.
-        Err(_) if bytes.is_empty() && is_locked(path)? => Ok(Condition::BeingWritten),
+        Err(_) if length == 0 && is_locked(path)? => Ok(Condition::BeingWritten),
         Err(_) => Ok(Condition::Corrupt),
     }
 }
 
 /// Which state is in `path`; `None` where there is none, or none that can be read.
 pub fn mark(path: &Path) -> Option<StateVersion> {
-    let head: Head = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let head = head(File::open(path).ok()?).ok()?;
     Some(StateVersion {
         lineage: head.lineage,
         serial: head.serial,
     })
+}
+
+/// Reads a state to its end, piece by piece: one may be larger than all that a daemon should hold.
+fn head(file: File) -> serde_json::Result<Head> {
+    serde_json::from_reader(BufReader::new(file))
 }
 
 /// Puts the version `kept` in the place of a damaged state, which stays beside it, and notes that

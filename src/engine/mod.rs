@@ -22,6 +22,7 @@ mod local_state;
 mod outlet;
 mod planning;
 mod process;
+mod reading;
 mod step;
 pub mod supervise;
 mod version;
@@ -50,6 +51,7 @@ pub use self::limits::{Limit, LimitHit};
 pub use self::outlet::refused;
 pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
+pub use self::reading::ReadingError;
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
@@ -180,6 +182,11 @@ impl Engine {
     /// Where the program is.
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// Our own program, which is started again to supervise a step and to read a plan.
+    pub fn own_program(&self) -> &Path {
+        &self.supervisor
     }
 
     /// Which of the two it is.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ const PLAN: &str = "plan";
 
 /// The saved plan as JSON, in a job's folder.
 const PLAN_JSON: &str = "plan.json";
+
+/// No list of Terraform's workspaces that is longer, in bytes, is read to its end.
+const LIST_LIMIT: u64 = 1 << 20;
 
 /// A plugin cache that several runs share breaks where two inits fill it at
 /// once ("text file busy"), so that one init runs at a time in this process.
@@ -224,7 +227,9 @@ impl Engine {
             let mut finished = self.run(job, call, watch, cancel).await?;
             course.took.push((Step::WorkspaceList, finished.took));
             if finished.code() == Some(0) && !finished.was_ended() {
-                let text = fs::read_to_string(&list)
+                let mut text = String::new();
+                fs::File::open(&list)
+                    .and_then(|file| file.take(LIST_LIMIT).read_to_string(&mut text))
                     .map_err(job.failing(|| format!("read {}", list.display())))?;
                 let existing: Vec<String> = text
                     .lines()

@@ -210,7 +210,7 @@ impl Engine {
             deadline: Some(call.deadline),
             patience: self.patience_for(step),
         };
-        let mut record = Record::default();
+        let mut record = Record::of(step);
         let mut output = Output::open(&start);
         let attended = attend(&start, Some(child), limits, cancel, &mut || {
             output.read(&mut record, watch);

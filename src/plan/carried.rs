@@ -35,7 +35,7 @@ const STATE: &str = "tfstate-prev";
 const SOURCE_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// What a saved plan carries beside its changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     /// The keyed digest of the configuration and the lock file: equal for equal code, wherever
     /// and whenever the plan was made.

@@ -7,11 +7,14 @@ use std::fmt;
 use std::io::{self, Write};
 
 use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::Sha256;
 
 /// The key of fingerprints: 32 random bytes that stay the same for the life of a store.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// It is written out for another process of ours alone, through a pipe.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FingerprintKey([u8; 32]);
 
 impl FingerprintKey {

@@ -10,6 +10,7 @@ mod node;
 mod pairs;
 mod read;
 mod reason;
+mod room;
 mod secrets;
 mod sequence;
 mod state;
@@ -26,6 +27,7 @@ pub use carried::{Carried, CarriedError, StateVersion, look_into};
 pub use data_types::{DataTypes, InvalidDataType};
 pub use fingerprint::FingerprintKey;
 pub use read::{PlanError, read, read_file, read_masked};
+pub use room::{LeftOut, Room};
 
 /// What a plan would do, with nothing secret in it: it may be stored and shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Plan {
     pub resources_in_state: usize,
     /// Keyed digest of the changes: equal for equal changes, across reruns and folders.
     pub fingerprint: String,
+    /// What is not listed here, since the plan is too large to be kept as a whole.
+    #[serde(default, skip_serializing_if = "LeftOut::is_nothing")]
+    pub left_out: LeftOut,
 }
 
 impl Plan {
@@ -57,7 +62,7 @@ impl Plan {
     ///
     /// Data sources that are read while applying change nothing.
     pub fn has_changes(&self) -> bool {
-        self.counts != Counts::default() || !self.outputs.is_empty()
+        self.counts != Counts::default() || self.changed_outputs() > 0
     }
 
     /// Whether the world differs from the state, or outputs would change: for a refresh-only plan
@@ -66,7 +71,17 @@ impl Plan {
     /// An empty list where there was null is no difference, and the exit status of such a plan is
     /// not asked: Terraform 1.11 answers 2 right after a clean apply.
     pub fn has_drift(&self) -> bool {
-        !self.drift.is_empty() || !self.outputs.is_empty()
+        self.drifted() > 0 || self.changed_outputs() > 0
+    }
+
+    /// How many outputs change.
+    pub fn changed_outputs(&self) -> usize {
+        self.outputs.len() + self.left_out.outputs
+    }
+
+    /// How many resources differ between the world and the last state.
+    pub fn drifted(&self) -> usize {
+        self.drift.len() + self.left_out.drift
     }
 
     /// The changes that lose something that exists: destroyed and replaced resources, by address.
@@ -141,6 +156,14 @@ impl Action {
     /// Whether something that exists is lost.
     pub fn destroys(self) -> bool {
         matches!(self, Self::Replace | Self::Destroy)
+    }
+
+    /// Whether what is changed exists before.
+    pub fn touches_what_exists(self) -> bool {
+        match self {
+            Self::Update | Self::Replace | Self::Destroy | Self::Forget => true,
+            Self::Create | Self::Read | Self::NoOp => false,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::read::{CheckResult, Delta, Document, PlanError, ResourceChange};
 use super::reason;
 use super::secrets::Secrets;
 use super::text::{LINE_LIMIT, cut, legible, legible_lines};
-use super::{Action, Change, Check, Counts, OutputChange, Plan};
+use super::{Action, Change, Check, Counts, LeftOut, OutputChange, Plan};
 use crate::redact::Redactor;
 
 /// Separates the digests of changes from those of plans, and both from other uses of the key.
@@ -95,6 +95,7 @@ impl Summary<'_> {
             complete: document.complete,
             resources_in_state: document.resources_in_state,
             fingerprint: digest.finish(),
+            left_out: LeftOut::default(),
         })
     }
 

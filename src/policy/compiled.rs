@@ -92,22 +92,48 @@ impl Policy {
         if let Err(problem) = try_out(&mut engine, &found) {
             problems.push(PolicyProblem::of_evaluation(name, &problem));
         }
+        let policy = Self::new(name, files, library, engine, found, &packages);
+        (Some(policy), problems)
+    }
+
+    /// Compiles a policy that compiled before; `None` where it no longer does.
+    pub(super) fn compile_tried(
+        name: &str,
+        files: &PolicyFiles,
+        library: &PolicyFiles,
+    ) -> Option<Self> {
+        let rules = || files.rules.iter().chain(&library.rules);
+        let data = || library.data.iter().chain(&files.data);
+        let engine = engine(rules(), data(), &mut Vec::new())?;
+        let packages = packages(&engine);
+        let found = finding_rules(&engine, &packages, &files.rules);
+        Some(Self::new(name, files, library, engine, found, &packages))
+    }
+
+    fn new(
+        name: &str,
+        files: &PolicyFiles,
+        library: &PolicyFiles,
+        engine: Engine,
+        rules: Vec<FindingRule>,
+        packages: &[(String, Vec<String>)],
+    ) -> Self {
         let metadata = packages
             .iter()
             .filter(|(file, _)| files.rules.iter().any(|f| f.path == **file))
             .fold(Metadata::default(), |all, (file, _)| {
                 all.or(of_package(files.rules.iter().filter(|f| f.path == *file)))
             });
-        let policy = Self {
+        let texts = || files.rules.iter().chain(&library.rules);
+        Self {
             name: name.to_owned(),
-            reads_labels: rules().any(|f| f.text.contains("labels")),
-            reads_files: rules().any(|f| f.text.contains("files")),
+            reads_labels: texts().any(|f| f.text.contains("labels")),
+            reads_files: texts().any(|f| f.text.contains("files")),
             engine,
-            rules: found,
+            rules,
             metadata,
             files: files.rules.iter().map(|f| f.path.clone()).collect(),
-        };
-        (Some(policy), problems)
+        }
     }
 
     /// What it is called in reports.

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use regorus::Value;
+use serde::{Deserialize, Serialize};
 
 use super::PolicyProblem;
 
@@ -19,7 +20,7 @@ const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 const DEEPEST: usize = 8;
 
 /// A file as it was read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RegoFile {
     /// Its path, seen from the folder of policies.
     pub(super) path: String,
@@ -28,7 +29,7 @@ pub(super) struct RegoFile {
 }
 
 /// A data file as it was read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DataFile {
     /// Its path, seen from the folder of policies.
     pub(super) path: String,
@@ -37,7 +38,7 @@ pub(super) struct DataFile {
 }
 
 /// The files of one policy, or of the library.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct PolicyFiles {
     /// The rules.
     pub(super) rules: Vec<RegoFile>,

@@ -5,13 +5,13 @@ use std::io::BufReader;
 use std::path::Path;
 
 use regorus::Value;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A plan whose JSON has more bytes is not judged: it would take several times as much memory.
 const LARGEST_PLAN: u64 = 256 * 1024 * 1024;
 
 /// What Mainstay knows of a plan: `input.mainstay`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Context {
     /// The repository.
     pub repository: String,
@@ -54,7 +54,7 @@ const BACKEND_SETTINGS: [&str; 12] = [
 ];
 
 /// Where a state is, as policies see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     /// Its type: `s3`, say.
     #[serde(rename = "type")]
@@ -85,7 +85,7 @@ impl Backend {
 }
 
 /// A proposal, as policies see it.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PullRequest {
     /// Its number; nothing where it is a branch of a plain remote.
     pub number: Option<u64>,

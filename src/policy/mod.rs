@@ -10,6 +10,7 @@ mod folder;
 mod input;
 mod lint;
 mod metadata;
+mod sources;
 mod testing;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use input::{Backend, Context, Input, InputError, PullRequest};
+pub use sources::Sources;
 pub use testing::{Coverage, TestOutcome, TestReport, TestResult, test};
 pub use verdict::{Effect, Finding, Judgement, Override, Verdict};
 
@@ -108,6 +110,7 @@ pub struct PolicySummary<'p> {
 #[derive(Default)]
 pub struct Policies {
     policies: BTreeMap<String, Policy>,
+    sources: Sources,
 }
 
 impl fmt::Debug for Policies {
@@ -125,6 +128,7 @@ impl Policies {
     /// A folder that is not there holds no policies.
     pub fn load(folder: &Path) -> (Self, Vec<PolicyProblem>) {
         let found = folder::read(folder);
+        let sources = Sources::of(&found);
         let mut problems = found.problems;
         let mut policies = BTreeMap::new();
         for (name, files) in &found.policies {
@@ -139,7 +143,18 @@ impl Policies {
                 policies.insert(name.clone(), policy);
             }
         }
-        (Self { policies }, problems)
+        (Self { policies, sources }, problems)
+    }
+
+    /// What another process of ours needs to judge by the policies of these names as this one would.
+    pub fn sources(&self, names: &[String]) -> Sources {
+        let unknown = names.iter().filter(|name| !self.has(name));
+        Sources {
+            unknown: unknown
+                .map(|name| (name.clone(), self.unknown(name)))
+                .collect(),
+            ..self.sources.only(names)
+        }
     }
 
     /// Whether there is a policy of that name.
@@ -189,8 +204,26 @@ impl Policies {
         self.named(names).any(|policy| policy.reads_files)
     }
 
+    /// Why there is no policy of that name.
+    fn why_not(&self, name: &str) -> String {
+        let said = self.sources.unknown.get(name);
+        said.map_or_else(|| self.unknown(name), String::clone)
+    }
+
     fn named(&self, names: &[String]) -> impl Iterator<Item = &Policy> {
         names.iter().filter_map(|name| self.policies.get(name))
+    }
+
+    /// The policies of sources that were read, and tried, before.
+    pub fn compile(sources: Sources) -> Self {
+        let compiled = sources.policies.iter().filter_map(|(name, files)| {
+            let policy = Policy::compile_tried(name, files, &sources.library)?;
+            Some((name.clone(), policy))
+        });
+        Self {
+            policies: compiled.collect(),
+            sources,
+        }
     }
 
     /// What the policies of these names say of a plan. Blocks, for seconds where a plan is large.
@@ -209,7 +242,7 @@ impl Policies {
                 Some(policy) => verdict.findings.extend(policy.evaluate(input, redactor)),
                 None => verdict
                     .findings
-                    .push(Finding::broken(name, &self.unknown(name))),
+                    .push(Finding::broken(name, &self.why_not(name))),
             }
         }
         verdict.findings.sort_by(|a, b| {

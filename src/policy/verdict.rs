@@ -1,6 +1,12 @@
 //! The verdict of the policies on one plan.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+
 use serde::{Deserialize, Serialize};
+
+/// The findings on one plan take about this many bytes at most.
+const ROOM: usize = 128 << 10;
 
 /// What the policies say of one plan. Nothing secret is in it: it is stored and shown as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +121,42 @@ impl Verdict {
         }
     }
 
+    /// The verdict with so many of its findings that it can be kept whatever the plan holds.
+    ///
+    /// Of each policy and effect the first finding stays, so that it judges as before; how many more
+    /// there are is said.
+    #[must_use]
+    pub fn within(mut self) -> Self {
+        let mut room = ROOM;
+        let mut first = HashSet::new();
+        let mut left_out: BTreeMap<(String, Effect), (Finding, usize)> = BTreeMap::new();
+        self.findings.retain(|finding| {
+            let size = finding.size();
+            let fits = size <= room;
+            // The gravest come first, and so the one that asks for the most approvals.
+            let kind = std::mem::discriminant(&finding.effect);
+            if first.insert((finding.policy.clone(), kind)) || fits {
+                room = room.saturating_sub(size);
+                return true;
+            }
+            let key = (finding.policy.clone(), finding.effect);
+            left_out
+                .entry(key)
+                .or_insert_with(|| (finding.clone(), 0))
+                .1 += 1;
+            false
+        });
+        for (finding, count) in left_out.into_values() {
+            self.findings.push(Finding {
+                message: format!("and {count} more, left out since there are so many"),
+                address: None,
+                ..finding
+            });
+        }
+        self.findings.sort_by_key(|finding| Reverse(finding.effect));
+        self
+    }
+
     /// A verdict that denies, for a plan that could not be judged.
     ///
     /// It names no owners: what was not judged was not understood either.
@@ -133,6 +175,13 @@ impl Verdict {
 }
 
 impl Finding {
+    /// About how many bytes it takes when it is written as JSON.
+    fn size(&self) -> usize {
+        let optional = [&self.address, &self.remedy].into_iter().flatten();
+        let texts = optional.chain([&self.policy, &self.title, &self.message]);
+        texts.chain(&self.owners).map(String::len).sum::<usize>() + 160
+    }
+
     /// A policy that could not be evaluated denies.
     pub(super) fn broken(policy: &str, reason: &str) -> Self {
         Self {
@@ -176,6 +225,29 @@ mod tests {
         };
         assert_eq!(verdict.judgement(), Judgement::Deny);
         assert_eq!(Verdict::default().judgement(), Judgement::Pass);
+    }
+
+    #[test]
+    fn of_a_flood_of_findings_each_policy_keeps_its_say() {
+        let mut findings: Vec<Finding> = (0..9_000).map(|_| finding(Effect::Deny)).collect();
+        let mut asks = finding(Effect::Require { approvals: 2 });
+        asks.policy = "other".to_owned();
+        findings.push(asks.clone());
+        let cut = Verdict {
+            evaluated: vec!["baseline".to_owned(), "other".to_owned()],
+            findings,
+        }
+        .within();
+        assert!(cut.findings.len() < 1_500, "{}", cut.findings.len());
+        assert!(cut.findings.contains(&asks));
+        assert_eq!(
+            (cut.judgement(), cut.approvals()),
+            (Judgement::Deny, Some(2))
+        );
+        let more = 9_001 - (cut.findings.len() - 1);
+        let said = format!("and {more} more, left out since there are so many");
+        assert!(cut.findings.iter().any(|f| f.message == said), "{said}");
+        assert_eq!(cut.clone().within().judgement(), Judgement::Deny);
     }
 
     #[test]

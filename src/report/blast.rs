@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{ProposalReport, WorkspaceReport};
-use crate::plan::{Action, Change, DataTypes};
+use crate::plan::{Change, DataTypes};
 
 /// How far the plans of a proposal reach.
 #[derive(Serialize)]
@@ -34,7 +34,11 @@ pub(super) fn blast(report: &ProposalReport, limit: usize) -> Option<Blast> {
             changing = true;
             environments.extend(workspace.environment.clone());
         }
-        for change in plan.changes.iter().filter(|change| exists(change.action)) {
+        for change in plan
+            .changes
+            .iter()
+            .filter(|change| change.action.touches_what_exists())
+        {
             touched += 1;
             if holds_data(&report.data_types, change) {
                 with_data += 1;
@@ -42,6 +46,14 @@ pub(super) fn blast(report: &ProposalReport, limit: usize) -> Option<Blast> {
                     data.push(change.address.clone());
                 }
             }
+        }
+        for (kind, count) in &plan.left_out.existing {
+            touched += count;
+            with_data += if report.data_types.hold(kind) {
+                *count
+            } else {
+                0
+            };
         }
     }
     (changing && in_state > 0).then(|| Blast {
@@ -63,15 +75,7 @@ fn planned(
         .filter_map(|workspace| Some((workspace, workspace.plan()?)))
 }
 
-/// Whether what is changed exists before.
-fn exists(action: Action) -> bool {
-    match action {
-        Action::Update | Action::Replace | Action::Destroy | Action::Forget => true,
-        Action::Create | Action::Read | Action::NoOp => false,
-    }
-}
-
 /// Whether a change reaches data.
 pub(super) fn holds_data(types: &DataTypes, change: &Change) -> bool {
-    exists(change.action) && types.hold(&change.kind)
+    change.action.touches_what_exists() && types.hold(&change.kind)
 }

@@ -89,7 +89,8 @@ fn fold(report: &ProposalReport, index: usize, budget: &Budget, picked: &Picked)
         places: places(report, workspace, budget.list),
         messages,
         messages_more,
-        left_out: changes.len() - shown.len(),
+        left_out: changes.len() - shown.len()
+            + workspace.plan().map_or(0, |plan| plan.left_out.changes),
         diff: shown.join("\n"),
         rest: rest(workspace),
     }
@@ -135,7 +136,13 @@ fn places(report: &ProposalReport, workspace: &WorkspaceReport, limit: usize) ->
 
 /// The way to what a comment has no room for.
 fn rest(workspace: &WorkspaceReport) -> String {
+    let kept = workspace
+        .plan()
+        .is_none_or(|plan| plan.left_out.is_nothing());
     match workspace.run {
+        Some(run) if !kept => format!(
+            "The plan is too large to be kept as a whole: `mainstay run {run}` shows what is kept, on the machine that Mainstay runs on."
+        ),
         Some(run) => {
             format!("`mainstay run {run}` shows all, on the machine that Mainstay runs on.")
         }

@@ -106,6 +106,7 @@ pub fn drift_issue(report: &DriftReport, templates: &Templates) -> Result<String
 pub(super) fn drift_view(report: &DriftReport, size: usize, notes: &[String]) -> View {
     let changes = report.plan.drift.as_slice();
     let (diff, left_out) = blocks(changes.iter().map(diff::drift_block), size);
+    let left_out = left_out + report.plan.left_out.drift;
     let (outputs, outputs_more) = outputs(&report.plan, size);
     View {
         workspace: report.workspace.to_string(),
@@ -154,6 +155,7 @@ pub(super) fn hold_view(report: &HoldReport, size: usize, notes: &[String]) -> V
     let mut changes: Vec<&Change> = plan.into_iter().flat_map(|p| &p.changes).collect();
     changes.sort_by_key(|change| diff::rank(change.action));
     let (diff, left_out) = blocks(changes.into_iter().map(diff::block), size / 2);
+    let left_out = left_out + plan.map_or(0, |plan| plan.left_out.changes);
     let said = failed
         .into_iter()
         .flat_map(|f| &f.diagnostics)
@@ -186,7 +188,8 @@ pub(super) fn hold_view(report: &HoldReport, size: usize, notes: &[String]) -> V
                 holds_data: holds_data(&report.data_types, change),
             })
             .collect(),
-        losses_more: losses.len().saturating_sub(LOSSES),
+        losses_more: losses.len().saturating_sub(LOSSES)
+            + plan.map_or(0, |plan| plan.left_out.losses()),
         outputs,
         outputs_more,
         messages,
@@ -220,13 +223,13 @@ fn as_workspace(report: &HoldReport) -> WorkspaceReport {
 
 fn drift_summary(plan: &Plan) -> String {
     let mut parts = Vec::new();
-    if !plan.drift.is_empty() {
-        let verb = if plan.drift.len() == 1 {
+    if plan.drifted() > 0 {
+        let verb = if plan.drifted() == 1 {
             "differs"
         } else {
             "differ"
         };
-        parts.push(format!("{} {verb}", plural(plan.drift.len(), "resource")));
+        parts.push(format!("{} {verb}", plural(plan.drifted(), "resource")));
     }
     if !plan.outputs.is_empty() {
         parts.push(format!(

@@ -120,6 +120,7 @@ fn plan(plan: &Plan, types: &DataTypes) -> Value {
             "holds_data": holds_data(types, change),
             "lines": change.lines,
         })).collect::<Vec<_>>(),
+        "changes_left_out": plan.left_out.changes,
         "outputs": plan.outputs,
         "checks": plan.checks.iter().map(condition).collect::<Vec<_>>(),
         "fingerprint": plan.fingerprint,

@@ -52,9 +52,12 @@ impl Since {
         }
         let (before, after) = (by_address(earlier), by_address(now));
         let mut turns = Vec::new();
+        // What a plan does not list may be in it all the same.
+        let whole = |plan: &Plan| plan.left_out.is_nothing();
         for (key, change) in &after {
             let was = before.get(key);
-            if was.is_none_or(|was| was.digest != change.digest) {
+            let differs = |was: &&Change| was.digest != change.digest;
+            if was.map_or(whole(earlier), differs) {
                 turns.push(Turn {
                     address: change.address.clone(),
                     before: was.map(|was| was.action),
@@ -63,7 +66,7 @@ impl Since {
             }
         }
         for (key, change) in &before {
-            if !after.contains_key(key) {
+            if whole(now) && !after.contains_key(key) {
                 turns.push(Turn {
                     address: change.address.clone(),
                     before: Some(change.action),

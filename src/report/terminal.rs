@@ -190,6 +190,10 @@ fn losses(page: &mut Page, report: &ProposalReport) {
             heading.take().inspect(|text| page.heading(text));
             page.item(red(), &loss(report, workspace, change));
         }
+        let left_out = workspace.plan().map_or(0, |plan| plan.left_out.losses());
+        if left_out > 0 {
+            page.item(red(), &format!("{} · {left_out} more", workspace.name));
+        }
     }
 }
 
@@ -454,6 +458,14 @@ fn details(page: &mut Page, report: &ProposalReport, workspace: &WorkspaceReport
         page.text.push('\n');
         page.line(Style::new().bold(), &diff::header(change));
         change.lines.iter().for_each(|line| page.diff_line(line));
+    }
+    let left_out = workspace.plan().map_or(0, |plan| plan.left_out.changes);
+    if left_out > 0 {
+        page.text.push('\n');
+        page.line(
+            Style::new().bold(),
+            &format!("# and {left_out} more, left out since the plan is too large to be kept"),
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use super::words::{Tense, counted, plural};
 use super::{
     AfterMerge, CheckOutcome, OnMerge, Progress, ProposalReport, Standing, WorkspaceReport,
 };
-use crate::plan::{Action, Counts};
+use crate::plan::{Action, Counts, LeftOut};
 use crate::policy::{Effect, Judgement};
 
 /// The heading of a report; names between backticks.
@@ -211,18 +211,24 @@ fn of(some: usize, all: usize, report: &ProposalReport) -> String {
 
 /// How much is destroyed and replaced, of what is known.
 fn losses(report: &ProposalReport) -> [(usize, &'static str); 2] {
+    let plans = || report.workspaces.iter().filter_map(WorkspaceReport::plan);
     let count = |action: Action| {
-        report
-            .workspaces
-            .iter()
-            .filter_map(WorkspaceReport::plan)
+        plans()
             .flat_map(|plan| &plan.changes)
             .filter(|change| change.action == action)
             .count()
     };
+    let left_out =
+        |of: fn(&LeftOut) -> usize| plans().map(|plan| of(&plan.left_out)).sum::<usize>();
     [
-        (count(Action::Destroy), "destroyed"),
-        (count(Action::Replace), "replaced"),
+        (
+            count(Action::Destroy) + left_out(|left| left.destroyed),
+            "destroyed",
+        ),
+        (
+            count(Action::Replace) + left_out(|left| left.replaced),
+            "replaced",
+        ),
     ]
 }
 

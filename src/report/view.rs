@@ -104,6 +104,7 @@ pub(super) fn view(
 ) -> View {
     let (failures, failures_more) = cut_off(failures(report), budget.list);
     let (losses, losses_more) = cut_off(losses(report), budget.losses);
+    let losses_more = losses_more + losses_left_out(report);
     let (findings, findings_more) = cut_off(policies::grave(report), budget.list);
     let (rows, rows_more) = rows(report, budget.rows);
     let (outputs, outputs_more) = outputs(report, budget.output_lines);
@@ -213,6 +214,12 @@ fn failure_view(
         place: first.and_then(|diagnostic| place_of(report, &workspace.path, commit, diagnostic)),
         advice: failure.advice.clone(),
     }
+}
+
+/// How many losses are not listed, since their plan is too large.
+fn losses_left_out(report: &ProposalReport) -> usize {
+    let plans = report.workspaces.iter().filter_map(WorkspaceReport::plan);
+    plans.map(|plan| plan.left_out.losses()).sum()
 }
 
 fn losses(report: &ProposalReport) -> Vec<Loss> {

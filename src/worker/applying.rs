@@ -11,6 +11,7 @@ use crate::clock::now;
 use crate::engine::{self, EngineError, Job, SavedPlan};
 use crate::fleet::Came;
 use crate::plan::StateVersion;
+use crate::redact::Redactor;
 use crate::run::{Event, Run};
 use crate::store::{Begin, StoreError};
 
@@ -45,7 +46,7 @@ impl Worker {
         let id = ready.run.id;
         let store = &self.fleet.store;
         let Leave {
-            redactor,
+            masks,
             took: planned_for,
             rewound,
         } = leave;
@@ -77,10 +78,15 @@ impl Worker {
             }
         }
         let after = kept_state(&ready.job);
-        self.keep_refused(ready, &redactor)?;
+        self.keep_refused(ready, || masks.redactor())?;
         match applied {
             Ok(applied) => {
                 let took: Duration = applied.took.iter().map(|(_, took)| *took).sum();
+                // What masks takes memory, and there is seldom anything to mask.
+                let redactor = match applied.warnings.as_slice() {
+                    [] => Redactor::default(),
+                    _ => masks.redactor(),
+                };
                 store.amend(id, |result| {
                     result.state_after = after;
                     result.took = planned_for + took;
@@ -95,7 +101,7 @@ impl Worker {
                 if after.is_some() {
                     store.amend(id, |result| result.state_after = after)?;
                 }
-                Ok(self.failed(ready, &error, &redactor))
+                Ok(self.failed(ready, &error, &masks.redactor()))
             }
         }
     }

@@ -46,7 +46,7 @@ impl Worker {
         match ended {
             Ok(()) => Ok(None),
             Err(error) => {
-                self.keep_refused(ready, &ready.secrets)?;
+                self.keep_refused(ready, || ready.secrets.clone())?;
                 self.keep_checks(ready, &ready.secrets)?;
                 Ok(Some(self.failed(ready, &error, &ready.secrets)))
             }
@@ -57,7 +57,7 @@ impl Worker {
     pub(super) fn keep_refused(
         &self,
         ready: &Ready,
-        redactor: &Redactor,
+        redactor: impl FnOnce() -> Redactor,
     ) -> Result<(), StoreError> {
         let refused = engine::refused(&ready.job.work_dir);
         // An earlier attempt may have been kept from some.
@@ -65,7 +65,7 @@ impl Worker {
             return Ok(());
         }
         let refused = refused.into_iter().map(|one| (one.asked, one.why));
-        let refused = Refused::new(refused, redactor);
+        let refused = Refused::new(refused, &redactor());
         info!(run.id = %ready.run.id, "Run {} asked for {} hosts that `network` does not allow", ready.run.id, refused.count());
         self.fleet
             .store

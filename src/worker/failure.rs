@@ -1,6 +1,6 @@
 //! What failed, in the record's words: secrets masked, with what to do next.
 
-use crate::engine::{ApplyEnd, ApplyOutcome, EngineError};
+use crate::engine::{ApplyEnd, ApplyOutcome, EngineError, ReadingError};
 use crate::fault::chain;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Failure};
@@ -19,15 +19,12 @@ pub(super) fn of_checkout(error: &str) -> Failure {
     }
 }
 
-/// A plan that was made and could not be understood.
-pub(super) fn of_reading(error: &str) -> Failure {
+/// A plan that was made and could not be read.
+pub(super) fn of_reading(error: &ReadingError) -> Failure {
     Failure {
         step: "show".to_owned(),
-        summary: error.to_owned(),
-        advice: Some(
-            "nothing was applied; check that the engine's version is one that Mainstay knows"
-                .to_owned(),
-        ),
+        summary: chain(error),
+        advice: Some(error.advice()),
         ..Failure::default()
     }
 }

@@ -1,45 +1,95 @@
-//! Has the policies judge a plan, and asks the forge for what they demand.
+//! Has a plan read and judged by the policies, and asks the forge for what they demand.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
 use super::{Ready, Worker};
 use crate::decide::{Approvals, merged_since};
-use crate::engine;
+use crate::engine::{self, CancelToken, ReadingError, SavedPlan};
 use crate::fault::chain;
 use crate::fleet::Tracked;
 use crate::forge::{ForgeError, Origin, Permission};
 use crate::id::{IssueNumber, ObjectId, ProposalKey};
 use crate::modules::Tree as _;
-use crate::plan::Plan;
-use crate::policy::{Backend, Context, Input, PullRequest, Verdict};
-use crate::redact::Redactor;
+use crate::plan::{Plan, Room};
+use crate::policy::{Backend, Context, PullRequest, Verdict};
+use crate::reading::{Answer, Judging, Order};
 use crate::run::{Purpose, Trigger};
+use crate::sandbox::{Confinement, Lifetime, Network};
 use crate::source::{Mirror, SourceError};
 use crate::store::StoreError;
 
 impl Worker {
-    /// What the workspace's policies say of a plan, with what people decided against them for this
-    /// very plan; `None` where it names none. Whatever keeps them from judging denies.
-    pub(super) async fn verdict(
+    /// Has a plan read in a process of its own, in the sandbox of its purpose, and judged by the
+    /// workspace's policies where there is something to judge.
+    pub(super) async fn read(
         &self,
         ready: &Ready,
-        json: &Path,
-        plan: &Plan,
-        redactor: &Redactor,
-    ) -> Result<Option<Verdict>, StoreError> {
+        saved: &SavedPlan,
+        cancel: &CancelToken,
+    ) -> Result<Result<Answer, ReadingError>, StoreError> {
+        let order = Order {
+            json: saved.json.clone(),
+            saved: Some(saved.file.clone()),
+            key: self.fleet.key.clone(),
+            secrets: ready.secrets.values().map(str::to_owned).collect(),
+            warnings: saved.warnings.clone(),
+            checks: ready.checks.clone(),
+            judging: self.judging(ready).await?,
+            room: Room::RECORD,
+        };
+        let program = self.engine.own_program();
+        let confinement = Confinement {
+            cwd: ready.job.tmp_dir.clone(),
+            tmp_dir: ready.job.tmp_dir.clone(),
+            read: vec![saved.json.clone(), saved.file.clone()],
+            write: Vec::new(),
+            // It ends with its input.
+            lifetime: Lifetime::OnItsOwn,
+            network: Network::Nothing,
+        };
+        let behind = self
+            .sandbox_of(ready.run.what.purpose)
+            .wrapper(program, &confinement);
+        let read = self
+            .engine
+            .read_plan(&ready.job, &behind, &order, cancel)
+            .await;
+        if let Ok(Answer {
+            verdict: Some(verdict),
+            ..
+        }) = &read
+        {
+            info!(run.id = %ready.run.id, policies = verdict.evaluated.len(), findings = verdict.findings.len(), "Policies judged run {}: {:?}", ready.run.id, verdict.judgement());
+        }
+        Ok(read)
+    }
+
+    /// What judges the plan of a run; `None` where nothing does. Whatever keeps policies from judging
+    /// denies.
+    async fn judging(&self, ready: &Ready) -> Result<Option<Judging>, StoreError> {
         let names = &ready.settings.policies;
-        if names.is_empty() {
+        // A look for drift changes nothing, and what repairs it is judged by itself.
+        if names.is_empty() || ready.run.what.purpose == Purpose::Drift {
             return Ok(None);
         }
+        Ok(Some(Judging {
+            names: names.clone(),
+            sources: self.policies.sources(names),
+            context: self.context(ready).await?,
+        }))
+    }
+
+    /// A verdict with what people decided against it for this very plan.
+    pub(super) fn overridden(
+        &self,
+        ready: &Ready,
+        plan: &Plan,
+        mut verdict: Verdict,
+    ) -> Result<Verdict, StoreError> {
         let what = &ready.run.what;
-        let mut verdict = match self.context(ready).await? {
-            Ok(context) => self.evaluated(names, json, context, redactor).await,
-            Err(reason) => Verdict::impossible(names, &redactor.redact(&reason)),
-        };
         let overrides =
             self.fleet
                 .store
@@ -47,28 +97,7 @@ impl Worker {
         for (policy, by) in &overrides {
             verdict.override_policy(policy, by);
         }
-        info!(run.id = %ready.run.id, policies = verdict.evaluated.len(), findings = verdict.findings.len(), "Policies judged run {}: {:?}", ready.run.id, verdict.judgement());
-        Ok(Some(verdict))
-    }
-
-    /// Evaluates the policies, apart from the threads that everything else runs on.
-    async fn evaluated(
-        &self,
-        names: &[String],
-        json: &Path,
-        context: Context,
-        redactor: &Redactor,
-    ) -> Verdict {
-        let (policies, redactor) = (Arc::clone(&self.policies), redactor.clone());
-        let (asked, json) = (names.to_vec(), json.to_owned());
-        let judged = tokio::task::spawn_blocking(move || {
-            Input::read(&json, &context).map(|input| policies.judge(&asked, &input, &redactor))
-        });
-        match judged.await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(error)) => Verdict::impossible(names, &chain(&error)),
-            Err(_) => Verdict::impossible(names, "the evaluation broke off"),
-        }
+        Ok(verdict)
     }
 
     /// What Mainstay knows beside the plan; the inner error says what could not be found out.

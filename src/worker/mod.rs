@@ -13,8 +13,6 @@ mod recorder;
 mod recover;
 mod reviewing;
 
-use std::fs::File;
-use std::io::BufReader;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,16 +27,17 @@ pub use recover::{Recovered, stranded_state};
 use self::prepare::problem_warning;
 use self::recorder::Recorder;
 use crate::clock::now;
-use crate::decide::{Next, Ruling, after_plan};
+use crate::decide::{Approvals, Next, Ruling, after_plan};
 use crate::engine::{
-    self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
+    self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, ReadingError,
+    SavedPlan, Stop,
 };
 use crate::fault::chain;
 use crate::fleet::Fleet;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
-use crate::plan;
 use crate::policy::Policies;
+use crate::reading::{Answer, Masks};
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
 use crate::sandbox::{Level, Sandbox};
@@ -91,7 +90,7 @@ enum Judged {
 /// The leave to apply a plan.
 struct Leave {
     /// Masks what the plan marks as secret.
-    redactor: Redactor,
+    masks: Masks,
     /// How long planning took.
     took: Duration,
     /// The force-push that was known when the leave was given.
@@ -272,125 +271,129 @@ impl Worker {
         {
             Ok(saved) => saved,
             Err(error) => {
-                self.keep_refused(ready, &ready.secrets)?;
+                self.keep_refused(ready, || ready.secrets.clone())?;
                 self.keep_checks(ready, &ready.secrets)?;
                 return Ok(self.failed(ready, &error, &ready.secrets));
             }
         };
-        match self.judge(ready, &saved).await? {
+        match self.judge(ready, &saved, wishes).await? {
             Judged::Apply(leave) => self.apply(ready, saved, observer, wishes, leave).await,
             Judged::Over(outcome) => Ok(outcome),
         }
     }
 
-    /// Reads a plan into the record, and decides what follows.
-    async fn judge(&self, ready: &Ready, saved: &SavedPlan) -> Result<Judged, StoreError> {
+    /// Has a plan read and judged in a process of its own, writes down what it says, and decides
+    /// what follows.
+    async fn judge(
+        &self,
+        ready: &Ready,
+        saved: &SavedPlan,
+        wishes: &Wishes,
+    ) -> Result<Judged, StoreError> {
         let id = ready.run.id;
         let store = &self.fleet.store;
-        let purpose = ready.run.what.purpose;
-        let read = File::open(&saved.json)
-            .map_err(|source| chain(&source))
-            .and_then(|file| {
-                plan::read_masked(BufReader::new(file), &self.fleet.key, &ready.secrets)
-                    .map_err(|error| chain(&error))
-            });
-        let failed = |failure| Ok(Judged::Over(Outcome::Failed(Box::new(failure), None)));
-        let (plan, redactor) = match read {
-            Ok(read) => read,
+        let what = &ready.run.what;
+        let purpose = what.purpose;
+        let answer = match self.read(ready, saved, &wishes.plan).await? {
+            Ok(answer) => answer,
             Err(error) => {
-                self.keep_refused(ready, &ready.secrets)?;
+                self.keep_refused(ready, || ready.secrets.clone())?;
                 self.keep_checks(ready, &ready.secrets)?;
-                return failed(failure::of_reading(&error));
+                return Ok(Judged::Over(match error {
+                    ReadingError::Cancelled => Outcome::Stopped(None),
+                    error => Outcome::Failed(Box::new(failure::of_reading(&error)), None),
+                }));
             }
         };
-        let carried = plan::look_into(&saved.file, &self.fleet.key)
+        let Answer {
+            plan,
+            carried,
+            mut warnings,
+            checks,
+            verdict,
+            masks,
+        } = answer;
+        let carried = carried
             .inspect_err(|error| {
-                warn!(run.id = %id, "What the plan of run {id} was made of is not known: {}", chain(error));
+                warn!(run.id = %id, "What the plan of run {id} was made of is not known: {error}");
             })
             .ok();
         let configuration = carried.as_ref().map(|c| c.configuration.clone());
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
-        let warnings: Vec<_> = saved
-            .warnings
-            .iter()
-            .map(|w| w.redacted(&redactor))
-            .chain(ready.problems.iter().map(problem_warning))
-            .collect();
-        self.keep_refused(ready, &redactor)?;
-        self.keep_checks(ready, &redactor)?;
-        store.amend(id, |result| {
-            result.tool = Some(format!(
-                "{} {} {}",
-                self.engine.flavour(),
-                plan.terraform_version,
-                match self.sandbox_of(purpose).level() {
-                    Level::None => "without a sandbox".to_owned(),
-                    level => format!("in {level}"),
-                }
-            ));
-            result.plan = Some(plan.clone());
-            result.configuration = configuration.clone();
-            result.state = carried.map(|c| c.state);
-            result.plan_sha256 = Some(saved.sha256.clone());
-            result.warnings = warnings;
-            result.took = took;
-        })?;
-        if plan.errored {
-            return failed(failure::of_errored_plan());
-        }
-        let verdict = match purpose {
-            // It changes nothing, and what repairs it is judged by itself.
-            Purpose::Drift => None,
-            Purpose::Propose | Purpose::Merge => {
-                self.verdict(ready, &saved.json, &plan, &redactor).await?
-            }
+        self.keep_refused(ready, || masks.redactor())?;
+        warnings.extend(ready.problems.iter().map(problem_warning));
+        let verdict = match verdict {
+            Some(verdict) => Some(self.overridden(ready, &plan, verdict)?),
+            None => None,
         };
-        store.amend(id, |result| result.verdict = verdict.clone())?;
-        if purpose != Purpose::Merge {
-            return Ok(Judged::Over(Outcome::Event(Event::PlanMade)));
-        }
+        let review = match purpose {
+            Purpose::Merge if !plan.errored => Some(self.review(ready)?),
+            Purpose::Propose | Purpose::Merge | Purpose::Drift => None,
+        };
+        let reviewed = review
+            .as_ref()
+            .map(|review| review.compare(&plan, configuration.as_deref(), &what.inputs));
+        let tool = format!(
+            "{} {} {}",
+            self.engine.flavour(),
+            plan.terraform_version,
+            match self.sandbox_of(purpose).level() {
+                Level::None => "without a sandbox".to_owned(),
+                level => format!("in {level}"),
+            }
+        );
         let ruling = Ruling {
-            approvals: self.approvals(ready, verdict.as_ref()).await?,
+            approvals: match &review {
+                Some(_) => self.approvals(ready, verdict.as_ref()).await?,
+                None => Approvals::NotAsked,
+            },
             verdict,
         };
-        let row = store.workspace(&ready.run.what.repo, &ready.run.what.workspace)?;
+        let row = store.workspace(&what.repo, &what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
-        // A version that was put back knows nothing of what was applied after it.
-        let restored = match &ready.job.state {
-            engine::State::Local(path) => engine::restored_state(path).map(|version| {
-                format!(
-                    "its state was damaged, and the version `{}` was put back: compare the plan with what is there, \
-                     since what was applied after that version is not known to it",
-                    version.replace('`', "")
-                )
-            }),
-            engine::State::Backend | engine::State::InFolder => None,
-        };
-        let review = self.review(ready)?;
-        let reviewed = review.compare(&plan, configuration.as_deref(), &ready.run.what.inputs);
-        store.amend(id, |result| result.reviewed = Some(reviewed))?;
-        let approval = ready.run.result.approval.as_ref();
-        Ok(
-            match after_plan(
+        let next = review.map(|review| {
+            after_plan(
                 &plan,
                 &ready.settings,
                 &review,
-                approval,
-                rewound.as_deref().or(restored.as_deref()),
+                ready.run.result.approval.as_ref(),
+                rewound.as_deref().or(restored(&ready.job).as_deref()),
                 &ruling,
-            ) {
-                Next::Nothing => {
-                    self.state_is_whole(ready);
-                    Judged::Over(Outcome::Event(Event::NothingToApply))
-                }
-                Next::Hold(reason) => Judged::Over(Outcome::Held(reason)),
-                Next::Apply => Judged::Apply(Leave {
-                    redactor,
-                    took,
-                    rewound,
-                }),
-            },
-        )
+            )
+        });
+        let errored = plan.errored;
+        // All that is known of the plan is written at once: it is the largest that is ever written.
+        store.amend(id, |result| {
+            result.tool = Some(tool);
+            result.plan = Some(plan);
+            result.configuration = configuration;
+            result.state = carried.map(|c| c.state);
+            result.plan_sha256 = Some(saved.sha256.clone());
+            result.warnings = warnings;
+            result.checks = checks;
+            result.took = took;
+            result.verdict = ruling.verdict;
+            if reviewed.is_some() {
+                result.reviewed = reviewed;
+            }
+        })?;
+        if errored {
+            let failure = Box::new(failure::of_errored_plan());
+            return Ok(Judged::Over(Outcome::Failed(failure, None)));
+        }
+        Ok(match next {
+            None => Judged::Over(Outcome::Event(Event::PlanMade)),
+            Some(Next::Nothing) => {
+                self.state_is_whole(ready);
+                Judged::Over(Outcome::Event(Event::NothingToApply))
+            }
+            Some(Next::Hold(reason)) => Judged::Over(Outcome::Held(reason)),
+            Some(Next::Apply) => Judged::Apply(Leave {
+                masks,
+                took,
+                rewound,
+            }),
+        })
     }
 
     fn failed(&self, ready: &Ready, error: &EngineError, redactor: &Redactor) -> Outcome {
@@ -422,5 +425,20 @@ impl Worker {
         asked
             && matches!(error, EngineError::ApplyFailed(failed)
                 if failed.end == ApplyEnd::Stopped(Stop::Cancelled))
+    }
+}
+
+/// Why an apply must wait where the state of the workspace was put back.
+fn restored(job: &Job) -> Option<String> {
+    // A version that was put back knows nothing of what was applied after it.
+    match &job.state {
+        engine::State::Local(path) => engine::restored_state(path).map(|version| {
+            format!(
+                "its state was damaged, and the version `{}` was put back: compare the plan with what is there, \
+                 since what was applied after that version is not known to it",
+                version.replace('`', "")
+            )
+        }),
+        engine::State::Backend | engine::State::InFolder => None,
     }
 }

@@ -30,14 +30,20 @@ impl Worker {
                 limit: 50,
             };
             // What was planned after the merge was seen is nothing that a reviewer could have read.
-            let seen = self.fleet.store.runs(&filter)?.into_iter().find(|run| {
-                run.state == State::Planned
-                    && run.what.inputs == touch.inputs
-                    && run.changed_at <= row.changed_at
-            });
-            if let Some(run) = seen
-                && let Some(plan) = &run.result.plan
-            {
+            let seen = self
+                .fleet
+                .store
+                .run_facts(&filter)?
+                .into_iter()
+                .rfind(|run| {
+                    run.state == State::Planned
+                        && run.inputs == touch.inputs
+                        && run.changed_at <= row.changed_at
+                });
+            // Only this one is read with its plan, which may be large.
+            let Some(seen) = seen else { continue };
+            let run = self.fleet.store.run(seen.id)?;
+            if let Some(plan) = &run.result.plan {
                 review.add(plan, run.result.configuration.clone(), run.what.inputs);
             }
         }

@@ -6,6 +6,7 @@ mod bench;
 mod checking;
 mod escaping;
 mod limits;
+mod memory;
 mod network;
 mod planning;
 mod stopping;

@@ -22,8 +22,9 @@ mod holds;
 mod listener;
 #[path = "../localfs/mod.rs"]
 mod localfs;
-mod notes;
+mod memory;
 mod network;
+mod notes;
 mod overrides;
 mod plain_remotes;
 mod policies;

@@ -28,7 +28,8 @@ use crate::redact::Redactor;
 use crate::report::{OnMerge, ProposalReport, Standing, WorkspaceReport};
 use crate::run::Failure;
 use crate::source::SourceError;
-use crate::worker::{Places, failure_of};
+use crate::trust::Refusal;
+use crate::worker::{Places, failure_of, of_refusals};
 use crate::workspace::{ApplyMode, Declaration, Workspace};
 
 /// What to plan.
@@ -203,6 +204,7 @@ pub async fn dry_run(
         );
         let repo = subject.declaration.repo.clone();
         let declared = subject.declared;
+        let refusals = subject.refusals.get(index).cloned().unwrap_or_default();
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _turn = free.acquire().await;
@@ -215,6 +217,7 @@ pub async fn dry_run(
                 declared,
                 index,
                 &resolved,
+                &refusals,
                 &cancel,
             )
             .await;
@@ -314,6 +317,7 @@ async fn plan_one(
     declared: Declared,
     index: usize,
     resolved: &Resolved,
+    refusals: &[Refusal],
     cancel: &CancelToken,
 ) -> Result<(WorkspaceReport, Option<String>), DryRunError> {
     let workspace = &resolved.workspace;
@@ -363,6 +367,11 @@ async fn plan_one(
         after_merge: None,
         reviewed: None,
     };
+    if !refusals.is_empty() {
+        report.progress = crate::report::Progress::Failed(of_refusals(refusals));
+        report.state_note = None;
+        return Ok((report, None));
+    }
     let tests = match declared {
         Declared::Yes => Tests::Run,
         // Nobody said that this checkout's tests may create things with these credentials.

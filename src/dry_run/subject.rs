@@ -5,6 +5,7 @@ use crate::decide::ModuleChange;
 use crate::id::{BranchName, CommitSha, WorkspaceName};
 use crate::modules::{self, Presence, Resolved};
 use crate::source::{Base, WorkTree};
+use crate::trust::{self, Refusal};
 use crate::watch::touched;
 use crate::workspace::{Declaration, Discover, RepoAddress};
 
@@ -28,6 +29,8 @@ pub(super) struct Subject {
     pub(super) head: CommitSha,
     pub(super) base: CommitSha,
     pub(super) chosen: Vec<Resolved>,
+    /// What is refused of those chosen, one by one.
+    pub(super) refusals: Vec<Vec<Refusal>>,
     pub(super) removed: Vec<WorkspaceName>,
     pub(super) notes: Vec<String>,
 }
@@ -102,7 +105,12 @@ pub(super) fn find_subject(request: &Request) -> Result<Subject, DryRunError> {
     if !chosen.is_empty() {
         notes.extend(uncommitted(&WorkTree::uncommitted(&top)?));
     }
+    let refusals = chosen
+        .iter()
+        .map(|resolved| trust::refusals(&tree, resolved, trust::Base::Tree(&base_tree)))
+        .collect::<Result<_, _>>()?;
     Ok(Subject {
+        refusals,
         tree,
         declaration,
         declared,

@@ -10,7 +10,7 @@ use git2::{RepositoryOpenFlags, Sort};
 use tracing::warn;
 
 use super::address::RemoteAddress;
-use super::checkout;
+use super::checkout::{self, Links};
 use super::error::SourceError;
 use super::git_tree::GitTree;
 use super::peer::Network;
@@ -299,8 +299,9 @@ impl Mirror {
         tree: &ObjectId,
         paths: Option<&BTreeSet<String>>,
         into: &Path,
+        links: Links,
     ) -> Result<(), SourceError> {
-        checkout::write(&self.tree(tree)?, paths, into)
+        checkout::write(&self.tree(tree)?, paths, into, links)
     }
 
     /// The folder.

@@ -31,6 +31,7 @@ mod wire;
 mod work_tree;
 
 pub use address::RemoteAddress;
+pub use checkout::Links;
 pub use error::{Login, Remedy, SourceError};
 pub use git_tree::GitTree;
 pub use history::{Ancestry, CommitInfo, Merge};

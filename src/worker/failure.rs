@@ -2,8 +2,10 @@
 
 use crate::engine::{ApplyEnd, ApplyOutcome, EngineError};
 use crate::fault::chain;
+use crate::plan::{Diagnostic, Severity};
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Failure};
+use crate::trust::Refusal;
 
 /// What to do after an apply that did not succeed.
 pub(super) const AFTER_APPLY: &str =
@@ -15,6 +17,35 @@ pub(super) fn of_checkout(error: &str) -> Failure {
         step: "checkout".to_owned(),
         summary: error.to_owned(),
         advice: Some("nothing was planned; the next commit is tried anew".to_owned()),
+        ..Failure::default()
+    }
+}
+
+/// Code that asks for what nobody allowed.
+pub fn of_refusals(refusals: &[Refusal]) -> Failure {
+    /// More of them say nothing new.
+    const SHOWN: usize = 20;
+    let diagnostics = refusals.iter().take(SHOWN).map(|refusal| Diagnostic {
+        severity: Severity::Error,
+        summary: format!("Refused by the rule `{}`", refusal.rule),
+        detail: format!("{}.\nTo do: {}.", refusal.what, refusal.advice()),
+        address: None,
+        file: Some(refusal.file.clone()),
+        line: refusal.line.and_then(|line| line.try_into().ok()),
+        snippet: None,
+    });
+    let more = match refusals.len().checked_sub(SHOWN) {
+        None | Some(0) => String::new(),
+        Some(more) => format!(" ({more} more are not shown)"),
+    };
+    Failure {
+        step: "trust".to_owned(),
+        summary: format!("the code asks for what nobody allowed, and was not run{more}"),
+        diagnostics: diagnostics.collect(),
+        advice: Some(
+            "each refusal says what to change; where it is meant to be so, who runs Mainstay loosens the rule for this workspace"
+                .to_owned(),
+        ),
         ..Failure::default()
     }
 }
@@ -89,7 +120,6 @@ mod tests {
 
     use super::*;
     use crate::engine::{Evidence, LockInfo, Step};
-    use crate::plan::{Diagnostic, Severity};
     use crate::report::{Progress, Templates, comment, sample};
 
     fn evidence(step: Step, summary: &str, detail: &str) -> Box<Evidence> {

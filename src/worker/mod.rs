@@ -22,11 +22,12 @@ use tempfile::TempDir;
 use tracing::{error, info, warn};
 
 pub use failure::of_engine as failure_of;
+pub use failure::of_refusals;
 pub use owner::Owner;
 pub use places::Places;
 pub use recover::{Recovered, stranded_state};
 
-use self::prepare::problem_warning;
+use self::prepare::{PrepareError, problem_warning};
 use self::recorder::Recorder;
 use crate::clock::now;
 use crate::decide::{Next, Ruling, after_plan};
@@ -185,7 +186,10 @@ impl Worker {
         let mut ready = match self.prepare(run).await {
             Ok(ready) => ready,
             Err(error) => {
-                let failure = failure::of_checkout(&chain(&error));
+                let failure = match &error {
+                    PrepareError::Refused(refusals) => failure::of_refusals(refusals),
+                    error => failure::of_checkout(&chain(error)),
+                };
                 return self
                     .record(id, Outcome::Failed(Box::new(failure), None))
                     .map_err(failed);

@@ -283,7 +283,7 @@ fn is_local(source: &str) -> bool {
 }
 
 /// The line, counted from 1, that a span of `text` begins on.
-pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
+fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = text.as_bytes().get(..span.start).unwrap_or_default();
     before.iter().filter(|byte| **byte == b'\n').count() + 1
 }

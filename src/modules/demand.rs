@@ -1,10 +1,11 @@
 //! What configuration asks of the world: modules, providers, the place of its state.
 
+use std::ops::Range;
+
 use hcl_edit::Span;
 use hcl_edit::expr::{Expression, Object, ObjectKey};
 use hcl_edit::structure::{Attribute, Block, Body, Structure};
 
-use super::configuration::line_of;
 
 /// Something that configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,11 +103,32 @@ pub(super) fn unreadable(content: &[u8], line: Option<usize>, message: &str) -> 
     (line, Asked::Unreadable { message, words })
 }
 
+/// A file's text, in which the line of any place is found quickly: there may be many.
+struct Text<'t> {
+    text: &'t str,
+    /// Where each line ends.
+    ends: Vec<usize>,
+}
+
+impl<'t> Text<'t> {
+    fn new(text: &'t str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { text, ends }
+    }
+
+    /// The line, counted from 1, that a span begins on.
+    fn line(&self, span: Option<Range<usize>>) -> Option<usize> {
+        let begin = span?.start;
+        Some(self.ends.partition_point(|end| *end < begin) + 1)
+    }
+}
+
 /// Reads the native syntax.
 pub(super) fn read(body: &Body, text: &str, kind: Kind) -> Vec<Found> {
+    let text = &Text::new(text);
     let mut found = Vec::new();
     for block in body.iter().filter_map(Structure::as_block) {
-        let line = block.span().map(|span| line_of(text, &span));
+        let line = text.line(block.span());
         let mut uses = |name: String| found.push((line, Asked::Uses(name)));
         match block.ident.as_str() {
             "resource" | "data" | "ephemeral" | "action" | "list" => uses(used_by(block)),
@@ -140,11 +162,12 @@ pub(super) fn read(body: &Body, text: &str, kind: Kind) -> Vec<Found> {
 
 /// Reads the entries of a lock file.
 pub(super) fn read_lock(body: &Body, text: &str) -> Vec<Found> {
+    let text = &Text::new(text);
     body.iter()
         .filter_map(Structure::as_block)
         .filter(|block| block.ident.as_str() == "provider")
         .map(|block| {
-            let line = block.span().map(|span| line_of(text, &span));
+            let line = text.line(block.span());
             (line, Asked::Locked(label(block)))
         })
         .collect()
@@ -199,9 +222,9 @@ fn literal(expression: &Expression) -> Option<String> {
 }
 
 /// Reads a `terraform` block.
-fn settings(body: &Body, text: &str, found: &mut Vec<Found>) {
+fn settings(body: &Body, text: &Text<'_>, found: &mut Vec<Found>) {
     for block in body.iter().filter_map(Structure::as_block) {
-        let line = block.span().map(|span| line_of(text, &span));
+        let line = text.line(block.span());
         match block.ident.as_str() {
             kind @ ("backend" | "cloud") => {
                 let name = match kind {
@@ -221,8 +244,8 @@ fn settings(body: &Body, text: &str, found: &mut Vec<Found>) {
     }
 }
 
-fn required(attribute: &Attribute, text: &str, block: Option<usize>) -> Found {
-    let line = attribute.span().map(|span| line_of(text, &span));
+fn required(attribute: &Attribute, text: &Text<'_>, block: Option<usize>) -> Found {
+    let line = text.line(attribute.span());
     let source = match &attribute.value {
         // Only a version, as it was written once.
         Expression::String(_) => Source::Implied,
@@ -248,9 +271,9 @@ fn entry<'o>(object: &'o Object, wanted: &str) -> Option<&'o Expression> {
 }
 
 /// All that a block says: comments, spaces and the order of its lines make no difference.
-fn says(body: &Body, text: &str) -> String {
-    let slice = |span: Option<std::ops::Range<usize>>| {
-        let slice = span.and_then(|span| text.get(span)).unwrap_or_default();
+fn says(body: &Body, text: &Text<'_>) -> String {
+    let slice = |span: Option<Range<usize>>| {
+        let slice = span.and_then(|span| text.text.get(span)).unwrap_or_default();
         closed_up(slice)
     };
     let mut lines: Vec<String> = body
@@ -291,6 +314,7 @@ fn closed_up(text: &str) -> String {
 
 /// The JSON syntax.
 pub(super) mod json {
+    use std::collections::HashMap;
     use std::fmt;
 
     use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -409,11 +433,14 @@ pub(super) mod json {
     /// Reads the JSON syntax.
     pub(in super::super) fn read(top: &Json, text: &str, kind: Kind) -> Vec<Found> {
         // JSON's reader gives no places: the first line with the word in quotes is near enough.
-        let line = |word: &str| {
-            let quoted = format!("\"{word}\"");
-            let at = text.lines().position(|line| line.contains(&quoted));
-            at.map(|at| at + 1)
-        };
+        let mut lines: HashMap<&str, usize> = HashMap::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            // Of a line cut at its quotes the odd parts are what stands in quotes.
+            for word in line.split('"').skip(1).step_by(2) {
+                lines.entry(word).or_insert(number);
+            }
+        }
+        let line = |word: &str| lines.get(word).copied();
         let mut found = Vec::new();
         for blocks in ["resource", "data", "ephemeral"] {
             for (kind, named) in top.all(blocks).into_iter().flat_map(Json::entries) {

@@ -242,31 +242,40 @@ pub fn resolve(tree: &dyn Tree, declaration: &Declaration) -> Result<Vec<Resolve
         .collect()
 }
 
-/// What the configuration of the folder `dir` of `tree` asks of the world, file by file. Of a
-/// root module that is with its lock file and its tests.
-///
-/// # Errors
-///
-/// Where a file cannot be read.
-pub fn demands(tree: &dyn Tree, dir: &str, part: Part) -> Result<Vec<Demand>, TreeError> {
-    let reader = Reader::new(tree);
-    let mut demands = Vec::new();
-    let mut add = |file: &str, found: &[demand::Found]| {
-        demands.extend(found.iter().map(|(line, asked)| Demand {
-            file: file.to_owned(),
-            line: *line,
-            asked: asked.clone(),
-        }));
-    };
-    for (file, configuration) in reader.configuration(dir)? {
-        add(file, &configuration.demands);
+/// Reads what the configuration of a tree asks of the world.
+pub struct DemandReader<'t>(Reader<'t>);
+
+impl<'t> DemandReader<'t> {
+    /// Looks at `tree`; nothing is read yet.
+    pub fn new(tree: &'t dyn Tree) -> Self {
+        Self(Reader::new(tree))
     }
-    if part == Part::Root {
-        for (file, configuration) in reader.beside(dir)? {
+
+    /// What the configuration of a folder asks for, file by file. Of a root module that is with
+    /// its lock file and its tests.
+    ///
+    /// # Errors
+    ///
+    /// Where a file cannot be read.
+    pub fn read(&self, dir: &str, part: Part) -> Result<Vec<Demand>, TreeError> {
+        let mut demands = Vec::new();
+        let mut add = |file: &str, found: &[demand::Found]| {
+            demands.extend(found.iter().map(|(line, asked)| Demand {
+                file: file.to_owned(),
+                line: *line,
+                asked: asked.clone(),
+            }));
+        };
+        for (file, configuration) in self.0.configuration(dir)? {
             add(file, &configuration.demands);
         }
+        if part == Part::Root {
+            for (file, configuration) in self.0.beside(dir)? {
+                add(file, &configuration.demands);
+            }
+        }
+        Ok(demands)
     }
-    Ok(demands)
 }
 
 /// What a folder of configuration is of a workspace.

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
 use super::git_tree::GitTree;
+use super::names;
+use crate::config::Size;
 use crate::modules::{Entry, EntryKind, FollowError, Tree, TreeError, follow};
-
-/// Bytes that a checkout may have in all. A few large blobs under many names could fill any disk.
-const SIZE_LIMIT: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Which symbolic links a checkout writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +51,17 @@ pub(super) fn write(
         if !matches!(entry.kind, EntryKind::Submodule) {
             size += tree.size(entry)?;
         }
-        if size > SIZE_LIMIT {
-            let limit = "4 GiB to check out";
+        // A few large blobs under many names could fill any disk.
+        let most = tree.limits().tree;
+        if size > most {
             return Err(SourceError::TooLarge {
                 tree: tree.id().to_string(),
-                limit,
+                limit: format!("{} to check out", Size(most)),
+                key: Some("tree"),
             });
         }
     }
+    names::check(chosen.iter().map(|(path, _)| path.as_str()))?;
     let mut folders = BTreeSet::from([into.to_owned()]);
     // Links come last, so that no file can be written through one.
     let (links, files): (Vec<_>, Vec<_>) = chosen
@@ -71,13 +73,14 @@ pub(super) fn write(
             EntryKind::Executable => 0o755,
             EntryKind::Symlink | EntryKind::Submodule => continue,
         };
+        let content = tree.content(path, entry)?;
         let to = place(into, path, &mut folders)?;
         OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(mode)
             .open(&to)
-            .and_then(|mut file| file.write_all(&tree.content(entry).map_err(io::Error::other)?))
+            .and_then(|mut file| file.write_all(&content))
             .map_err(|error| SourceError::io("write", &to, error))?;
     }
     for (path, entry) in links {
@@ -106,7 +109,7 @@ fn link_target(
     entry: &Entry,
     which: Links,
 ) -> Result<String, SourceError> {
-    let target = String::from_utf8(tree.content(entry)?).map_err(|_| SourceError::Hostile {
+    let target = String::from_utf8(tree.content(path, entry)?).map_err(|_| SourceError::Hostile {
         path: path.to_owned(),
         reason: "the target of the link is no UTF-8 text",
     })?;

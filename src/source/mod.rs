@@ -22,6 +22,7 @@ mod history;
 mod http;
 mod local;
 mod mirror;
+mod names;
 mod peer;
 mod protocol;
 mod ssh;

@@ -12,6 +12,7 @@ use super::error::SourceError;
 use super::git_tree::GitTree;
 use super::mirror::{commit_sha, object_id};
 use super::walk::{Submodules, Walk, discover};
+use crate::config::Limits;
 use crate::id::CommitSha;
 use crate::modules::{Entry, EntryKind, Tree, TreeError};
 
@@ -153,7 +154,7 @@ impl WorkTree {
         Ok(Base {
             head: commit_sha(head),
             remotes,
-            tree: GitTree::read(repo, &tree)?,
+            tree: GitTree::read(repo, &tree, Limits::default())?,
             commit: commit_sha(base),
             revision,
         })

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Base, Refusal};
 use crate::modules::{
-    Asked, Demand, EntryKind, FollowError, Part, Resolved, Source, Tree, TreeError, demands, follow,
+    Asked, Demand, DemandReader, EntryKind, FollowError, Part, Resolved, Source, Tree, TreeError,
+    follow,
 };
 use crate::workspace::{ModuleSource, ProviderAddress, Rule, Trust};
 
@@ -25,6 +26,7 @@ pub(super) fn refused(
     base: Base<'_>,
 ) -> Result<Vec<Refusal>, TreeError> {
     let root = folder(&resolved.workspace.path);
+    let reader = DemandReader::new(tree);
     let mut judge = Judge {
         tree,
         trust: &resolved.workspace.settings.trust,
@@ -37,7 +39,7 @@ pub(super) fn refused(
             true => Part::Root,
             false => Part::Module,
         };
-        let asked = demands(tree, &dir, part)?;
+        let asked = reader.read(&dir, part)?;
         // Tests use modules that the configuration itself does not.
         for module in judge.modules(&dir, &asked)? {
             if met.insert(module.clone()) {
@@ -48,7 +50,7 @@ pub(super) fn refused(
         judge.unreadable(&asked);
         // Of any other module Terraform ignores where it says that the state is.
         if let (Part::Root, Base::Tree(base)) = (part, base) {
-            let before = demands(base, &root, Part::Root)?;
+            let before = DemandReader::new(base).read(&root, Part::Root)?;
             judge.backend(&root, &before, &asked);
             judge.overrides(&before, &asked);
         }

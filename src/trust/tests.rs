@@ -135,7 +135,7 @@ fn a_module_from_elsewhere_is_refused_with_its_line() {
         is_refused(&base(), &base().file("net/m.tf", &text), Rule::Modules, "net/m.tf:3");
         // OpenTofu's files, and the JSON syntax, are held to the same.
         is_refused(&base(), &base().file("net/m.tofu", &text), Rule::Modules, "net/m.tofu:3");
-        let json = format!("{{\n\"module\": {{\"m\": {{\n\"source\": \"{source}\"}}}}}}");
+        let json = format!("{{\n\"module\":\n{{\"m\": {{\"source\": \"{source}\"}}}}}}");
         is_refused(&base(), &base().file("net/m.tf.json", &json), Rule::Modules, "net/m.tf.json:3");
     }
 }
@@ -313,5 +313,12 @@ fn a_refusal_says_where_what_and_what_to_do() {
         .iter()
         .map(|refusal| format!("{refusal}\n  {}", refusal.advice()))
         .collect();
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    net/m.tf:1: the module source `http://x.example/y.zip` is not allowed; sources may be paths in the repository, `registry`, `git::https://*`, `git::ssh://*` (rule `modules`)
+      use a module from there, or add its source to `modules` in the declaration, or loosen the rule with `loosen = ["modules"]` in the workspace's declaration
+    net/z_override.tf:1: an override file has a `terraform` block: it wins over what every other file says of the backend, the providers and the version (rule `overrides`)
+      say it in an ordinary file, or loosen the rule with `loosen = ["overrides"]` in the workspace's declaration
+    net/z_override.tf:2: the backend `s3` is not on the base branch: a proposal does not say where the state is (rule `backend`)
+      merge the change of the backend first, with the state moved by hand, or loosen the rule with `loosen = ["backend"]` in the workspace's declaration
+    "#);
 }

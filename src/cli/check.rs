@@ -16,7 +16,7 @@ use crate::sandbox;
 use crate::serve::{Forges, find_engine, find_sandbox, unknown_policies};
 use crate::source::{Heads, Mirror, RemoteAddress};
 use crate::worker::Places;
-use crate::workspace::{Declaration, RepoAddress};
+use crate::workspace::{Declaration, RepoAddress, Settings};
 
 /// What was found, as it is shown.
 struct Findings {
@@ -63,6 +63,7 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
     }
     if let Some(config) = &loaded.config {
         about_policies(config, &loaded.declarations, &mut findings);
+        about_trust(&loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
         for problem in crate::fleet::templates(config).1 {
             findings.say(Level::Error, &problem.to_string());
@@ -131,6 +132,32 @@ fn about_sandbox(config: &Config, findings: &mut Findings) {
                 Level::Ok,
                 &format!("{purpose} are in no sandbox, as the settings say"),
             );
+        }
+    }
+}
+
+/// Says which rules are loosened, and where.
+fn about_trust(declarations: &[Declaration], findings: &mut Findings) {
+    for declaration in declarations {
+        let of = |settings: &Settings| {
+            let loosened = settings.trust.loosened.iter();
+            loosened.map(|rule| format!("`{rule}`")).collect::<Vec<_>>()
+        };
+        let named = declaration
+            .workspaces
+            .iter()
+            .map(|workspace| (workspace.name.to_string(), of(&workspace.settings)));
+        let found = declaration
+            .discover
+            .iter()
+            .map(|discover| ("what is discovered".to_owned(), of(&discover.settings)));
+        for (name, rules) in named.chain(found).filter(|(_, rules)| !rules.is_empty()) {
+            let text = format!(
+                "{}: for {name} a proposal's code is not held to {}",
+                declaration.repo,
+                rules.join(", ")
+            );
+            findings.say(Level::Warn, &text);
         }
     }
 }
@@ -231,12 +258,15 @@ async fn look_into(
         .mirrors()
         .join(crate::fleet::folder_name(declaration.repo.as_str()));
     let (owned, refs) = (declaration.clone(), remote.proposal_refs);
+    let limits = config.limits;
     let address = RemoteAddress {
         url: remote.url,
         login: remote.login,
     };
     let resolved = tokio::task::spawn_blocking(move || {
-        let mirror = Mirror::open(&path).map_err(|e| chain(&e))?;
+        let mirror = Mirror::open(&path)
+            .map_err(|e| chain(&e))?
+            .with_limits(limits);
         mirror
             .fetch(
                 &address,

@@ -341,6 +341,8 @@ async fn plan_one(
         lock: Lock::Skip,
         required_version: resolved.required_version.clone(),
         limits: request.config.limits,
+        trust: settings.trust.clone(),
+        backend: resolved.backend.clone(),
     };
     let observer = Silent {
         workspace: &workspace.name,

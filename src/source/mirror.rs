@@ -325,6 +325,11 @@ impl Mirror {
         checkout::write(&self.tree(tree)?, paths, into, links)
     }
 
+    /// What a fetch may bring and a tree may have.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The folder.
     pub(super) fn path(&self) -> &Path {
         &self.path

@@ -25,6 +25,7 @@ mod mirror;
 mod names;
 mod peer;
 mod protocol;
+mod refused;
 mod ssh;
 mod tidy;
 mod walk;

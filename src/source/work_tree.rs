@@ -24,7 +24,7 @@ const NEAR_LIMIT: usize = 3;
 
 /// A folder as it lies on the disk.
 ///
-/// Left out are `.git`, `.terraform`, and what git ignores, though variable
+/// Left out are `.git`, `.terraform` (but what of it is committed is listed), and what git ignores, though variable
 /// files (`*.tfvars`) are kept: they are ignored more often than not, and
 /// Terraform reads them all the same.
 #[derive(Debug)]
@@ -57,7 +57,8 @@ impl WorkTree {
     /// where it is a repository of somebody else.
     pub fn open(top: &Path) -> Result<Self, SourceError> {
         let mut files = BTreeMap::new();
-        Walk::new(top)?.files(&mut |file| {
+        let walk = Walk::new(top)?;
+        walk.files(&mut |file| {
             let id = match file.kind {
                 EntryKind::Submodule => file.submodule,
                 EntryKind::Symlink => hash(top, &link_text(&file.path)?)?,
@@ -76,6 +77,14 @@ impl WorkTree {
             );
             Ok(())
         })?;
+        for path in walk.committed_caches() {
+            // They are listed for those who would not have them there; what they hold is nobody's.
+            if top.join(&path).is_file() {
+                let id = object_id(hash(top, path.as_bytes())?);
+                let kind = EntryKind::Regular;
+                files.insert(path, Entry { id, kind });
+            }
+        }
         Ok(Self {
             top: top.to_owned(),
             files,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Ready, Worker, places};
+use crate::config::Limits;
 use crate::engine::{self, Job, Lock, environment};
 use crate::fleet::Tracked;
 use crate::id::CommitSha;
@@ -62,6 +63,7 @@ impl Worker {
             Purpose::Merge | Purpose::Drift => None,
         };
         let prefix = format!("run-{}-", run.id);
+        let limits = self.fleet.config.limits;
         let (resolved, checkout) = tokio::task::spawn_blocking(move || {
             let make = |source| PrepareError::Folder {
                 folder: folder.clone(),
@@ -72,7 +74,7 @@ impl Worker {
                 .prefix(&prefix)
                 .tempdir_in(&folder)
                 .map_err(make)?;
-            let resolved = check_out(&tracked, &name, &tree, base.as_ref(), checkout.path())?;
+            let resolved = check_out(&tracked, &name, &tree, base.as_ref(), limits, checkout.path())?;
             Ok::<_, PrepareError>((resolved, checkout))
         })
         .await??;
@@ -109,7 +111,7 @@ impl Worker {
                 folder: std::env::temp_dir(),
                 source,
             })?;
-        let state = match resolved.backend {
+        let state = match &resolved.backend {
             Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
             Backend::Named(_) | Backend::Cloud => engine::State::Backend,
         };
@@ -134,6 +136,8 @@ impl Worker {
             },
             required_version: resolved.required_version.clone(),
             limits: self.fleet.config.limits,
+            trust: settings.trust.clone(),
+            backend: resolved.backend.clone(),
         };
         self.shut_in(&mut job, what.purpose)
             .map_err(|source| PrepareError::Folder {
@@ -159,9 +163,10 @@ fn check_out(
     name: &crate::id::WorkspaceName,
     tree: &crate::id::ObjectId,
     base: Option<&CommitSha>,
+    limits: Limits,
     into: &Path,
 ) -> Result<Resolved, PrepareError> {
-    let mirror = Mirror::open(&tracked.mirror)?;
+    let mirror = Mirror::open(&tracked.mirror)?.with_limits(limits);
     let files = mirror.tree(tree)?;
     let resolved = crate::modules::resolve(&files, &tracked.declaration)?
         .into_iter()

@@ -730,7 +730,8 @@ mod tests {
 
     #[test]
     fn a_rule_or_pattern_that_is_none_is_said_with_the_nearest() {
-        let lines = "providers = [\"aws\"]\nmodules = [\"git\"]\nloosen = [\"backends\", \"everything\"]";
+        let lines =
+            "providers = [\"aws\"]\nmodules = [\"git\"]\nloosen = [\"backends\", \"everything\"]";
         insta::assert_snapshot!(problems_of(lines).join("\n"), @"
         acme.toml:5:14: `providers`: `aws` names no providers; write `hashicorp/*`, or with a registry's host `registry.example.com/acme/*`
         acme.toml:6:12: `modules`: `git` names no module sources; write `registry`, `acme/*/*`, `git::https://github.com/acme/*`, `git::ssh://*` or `https://*`

@@ -65,7 +65,9 @@ fn diagnostic(rule: Rule, what: &str) -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,
         summary: format!("Refused by the rule `{rule}`"),
-        detail: format!("{what}.\nWho runs Mainstay allows it in the workspace's declaration, or loosens the rule with `loosen = [\"{rule}\"]`."),
+        detail: format!(
+            "{what}.\nWho runs Mainstay allows it in the workspace's declaration, or loosens the rule with `loosen = [\"{rule}\"]`."
+        ),
         address: None,
         file: None,
         line: None,
@@ -102,9 +104,12 @@ fn providers(job: &Job) -> io::Result<Vec<Diagnostic>> {
         return Ok(Vec::new());
     }
     let text = read(&job.cwd().join(LOCK))?.unwrap_or_default();
-    let named = text
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("provider \"")?.split('"').next());
+    let named = text.lines().filter_map(|line| {
+        line.trim_start()
+            .strip_prefix("provider \"")?
+            .split('"')
+            .next()
+    });
     let is_allowed = |address: &str| {
         ProviderAddress::parse(address).is_some_and(|address| {
             address.is_built_in() || job.trust.providers.iter().any(|p| p.matches(&address))
@@ -113,7 +118,9 @@ fn providers(job: &Job) -> io::Result<Vec<Diagnostic>> {
     Ok(named
         .filter(|address| !is_allowed(address))
         .map(|address| {
-            let what = format!("the provider `{address}` is needed, by a module most likely, and is not allowed");
+            let what = format!(
+                "the provider `{address}` is needed, by a module most likely, and is not allowed"
+            );
             diagnostic(Rule::Providers, &what)
         })
         .collect())

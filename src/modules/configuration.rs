@@ -127,7 +127,8 @@ impl Configuration {
     fn parse(name: &str, content: &[u8]) -> Self {
         let mut read = Self::parse_text(name, content);
         if let Some(Fault { line, message }) = &read.fault {
-            read.demands.push(demand::unreadable(content, *line, message));
+            read.demands
+                .push(demand::unreadable(content, *line, message));
         }
         read
     }
@@ -303,7 +304,11 @@ mod json {
         let mut mentions = Mentions::default();
         visit(top, &mut mentions);
         read.mentions = mentions.found;
-        if top.entries().iter().any(|(kind, _)| SUBSTANCE.contains(kind)) {
+        if top
+            .entries()
+            .iter()
+            .any(|(kind, _)| SUBSTANCE.contains(kind))
+        {
             read.substance = Substance::Much;
         }
         let modules = top.all("module").into_iter().flat_map(Json::entries);

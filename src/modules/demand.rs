@@ -6,7 +6,6 @@ use hcl_edit::Span;
 use hcl_edit::expr::{Expression, Object, ObjectKey};
 use hcl_edit::structure::{Attribute, Block, Body, Structure};
 
-
 /// Something that configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
@@ -215,7 +214,10 @@ fn literal(expression: &Expression) -> Option<String> {
         // A computed path in the repository stays one, whatever is computed.
         Expression::StringTemplate(template) => {
             let first = template.iter().next()?.as_literal()?.as_str().to_owned();
-            ["./", "../"].iter().any(|dot| first.starts_with(dot)).then(|| "./".to_owned())
+            ["./", "../"]
+                .iter()
+                .any(|dot| first.starts_with(dot))
+                .then(|| "./".to_owned())
         }
         _ => None,
     }
@@ -267,24 +269,37 @@ fn entry<'o>(object: &'o Object, wanted: &str) -> Option<&'o Expression> {
         ObjectKey::Expression(Expression::Variable(name)) => name.as_str() == wanted,
         ObjectKey::Expression(_) => false,
     };
-    object.iter().find(|(key, _)| named(key)).map(|(_, value)| value.expr())
+    object
+        .iter()
+        .find(|(key, _)| named(key))
+        .map(|(_, value)| value.expr())
 }
 
 /// All that a block says: comments, spaces and the order of its lines make no difference.
 fn says(body: &Body, text: &Text<'_>) -> String {
     let slice = |span: Option<Range<usize>>| {
-        let slice = span.and_then(|span| text.text.get(span)).unwrap_or_default();
+        let slice = span
+            .and_then(|span| text.text.get(span))
+            .unwrap_or_default();
         closed_up(slice)
     };
     let mut lines: Vec<String> = body
         .iter()
         .map(|structure| match structure {
             Structure::Attribute(attribute) => {
-                format!("{}={}", attribute.key.as_str(), slice(attribute.value.span()))
+                format!(
+                    "{}={}",
+                    attribute.key.as_str(),
+                    slice(attribute.value.span())
+                )
             }
             Structure::Block(block) => {
                 let labels: Vec<&str> = block.labels.iter().map(|label| label.as_str()).collect();
-                format!("{} {labels:?} {{{}}}", block.ident.as_str(), says(&block.body, text))
+                format!(
+                    "{} {labels:?} {{{}}}",
+                    block.ident.as_str(),
+                    says(&block.body, text)
+                )
             }
         })
         .collect();
@@ -465,15 +480,19 @@ pub(super) mod json {
         }
         let modules = top.all("module").into_iter().flat_map(Json::entries);
         let runs = top.all("run").into_iter().flat_map(Json::entries);
-        let tested = runs.flat_map(|(_, run)| run.all("module")).map(|module| ("module", module));
+        let tested = runs
+            .flat_map(|(_, run)| run.all("module"))
+            .map(|module| ("module", module));
         for (name, module) in modules.chain(tested) {
             for source in module.all("source") {
-                let source = source.text().and_then(|text| match text.contains("${") || text.contains("%{") {
-                    false => Some(text.to_owned()),
-                    true if text.starts_with("./") || text.starts_with("../") => {
-                        Some("./".to_owned())
+                let source = source.text().and_then(|text| {
+                    match text.contains("${") || text.contains("%{") {
+                        false => Some(text.to_owned()),
+                        true if text.starts_with("./") || text.starts_with("../") => {
+                            Some("./".to_owned())
+                        }
+                        true => None,
                     }
-                    true => None,
                 });
                 let at = source.as_deref().and_then(line).or_else(|| line(name));
                 found.push((at, Asked::Module(source)));

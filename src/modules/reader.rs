@@ -68,15 +68,16 @@ impl<'t> Reader<'t> {
     }
 
     /// What else of a root module's folder is read: the lock file, and the tests.
-    pub(super) fn beside(
-        &self,
-        dir: &str,
-    ) -> Result<Vec<(&'t str, Configuration)>, TreeError> {
+    pub(super) fn beside(&self, dir: &str) -> Result<Vec<(&'t str, Configuration)>, TreeError> {
         let is_test = |path: &str| {
             let tests = ["", "tests/"].map(|folder| format!("{}{folder}", prefix(dir)));
             let endings = ["test.hcl", "test.json"];
-            let endings = ["tf", "tofu"].into_iter().flat_map(|t| endings.map(|e| format!(".{t}{e}")));
-            tests.iter().any(|folder| parent(path) == folder.trim_end_matches('/'))
+            let endings = ["tf", "tofu"]
+                .into_iter()
+                .flat_map(|t| endings.map(|e| format!(".{t}{e}")));
+            tests
+                .iter()
+                .any(|folder| parent(path) == folder.trim_end_matches('/'))
                 && endings.into_iter().any(|ending| path.ends_with(&ending))
         };
         let lock = format!("{}{LOCK_FILE}", prefix(dir));
@@ -93,7 +94,11 @@ impl<'t> Reader<'t> {
             path: dir.to_owned(),
             source: source.into(),
         })?;
-        Ok(contents.into_iter().map(|(path, _)| path).zip(read).collect())
+        Ok(contents
+            .into_iter()
+            .map(|(path, _)| path)
+            .zip(read)
+            .collect())
     }
 
     /// Every file below a folder, at whatever depth.

@@ -109,10 +109,11 @@ fn link_target(
     entry: &Entry,
     which: Links,
 ) -> Result<String, SourceError> {
-    let target = String::from_utf8(tree.content(path, entry)?).map_err(|_| SourceError::Hostile {
-        path: path.to_owned(),
-        reason: "the target of the link is no UTF-8 text",
-    })?;
+    let target =
+        String::from_utf8(tree.content(path, entry)?).map_err(|_| SourceError::Hostile {
+            path: path.to_owned(),
+            reason: "the target of the link is no UTF-8 text",
+        })?;
     match follow(tree, "", path) {
         Ok(_) => Ok(target),
         Err(_) if which == Links::Anywhere => Ok(target),

@@ -174,7 +174,9 @@ pub enum SourceError {
         key: Option<&'static str>,
     },
     /// A file is larger than is allowed.
-    #[error("`{path}` is larger than {limit}; take it out of the commit, or raise `file` in `[limits]`")]
+    #[error(
+        "`{path}` is larger than {limit}; take it out of the commit, or raise `file` in `[limits]`"
+    )]
     FileTooLarge {
         /// The path in the tree.
         path: String,
@@ -182,7 +184,9 @@ pub enum SourceError {
         limit: Size,
     },
     /// A remote sends more than is allowed; nothing of it was kept.
-    #[error("{url} sent more than {limit} for {wanted}; nothing of it was kept. Raise `pack` in `[limits]` where it is meant to be so large")]
+    #[error(
+        "{url} sent more than {limit} for {wanted}; nothing of it was kept. Raise `pack` in `[limits]` where it is meant to be so large"
+    )]
     PackTooLarge {
         /// The remote's URL.
         url: String,

@@ -99,7 +99,10 @@ impl GitTree {
                     return Err(too_large("128 MiB of paths".to_owned(), None));
                 }
                 if path.matches('/').count() > DEPTH_LIMIT {
-                    return Err(too_large(format!("{DEPTH_LIMIT} folders in each other"), None));
+                    return Err(too_large(
+                        format!("{DEPTH_LIMIT} folders in each other"),
+                        None,
+                    ));
                 }
                 let is_illegible = text.is_err() || illegible.contains(&prefix);
                 let kind = match entry.filemode() {
@@ -196,10 +199,11 @@ impl Tree for GitTree {
         let entry = self.files.get(path).ok_or_else(|| TreeError::Missing {
             path: path.to_owned(),
         })?;
-        self.content(path, entry).map_err(|error| TreeError::Unreadable {
-            path: path.to_owned(),
-            source: error.into(),
-        })
+        self.content(path, entry)
+            .map_err(|error| TreeError::Unreadable {
+                path: path.to_owned(),
+                source: error.into(),
+            })
     }
 }
 
@@ -213,7 +217,9 @@ fn danger(name: &[u8]) -> Option<&'static str> {
         .collect();
     let folded = visible.to_ascii_lowercase();
     let folded = folded.split(':').next().unwrap_or_default();
-    let trimmed = folded.trim_end_matches([' ', '.', '\t', '\n', '\r']).as_bytes();
+    let trimmed = folded
+        .trim_end_matches([' ', '.', '\t', '\n', '\r'])
+        .as_bytes();
     match name {
         b"" | b"." | b".." => Some("its path leaves the folder that it is in"),
         _ if name.contains(&b'/') || name.contains(&0) => Some("its name is no name of a file"),

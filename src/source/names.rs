@@ -26,7 +26,10 @@ pub(super) fn check<'p>(paths: impl Iterator<Item = &'p str>) -> Result<(), Sour
             }
         }
         // Folders are compared as well: `A/x` and `a/y` share one where case does not count.
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let ends = path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([path.len()]);
         for part in ends.map(|end| &path[..end]) {
             match seen.get(&folded(part)) {
                 Some(other) if *other != part => {
@@ -67,7 +70,11 @@ fn folded(path: &str) -> String {
         match accents {
             // Which letter it makes is not looked up: any that is no ASCII could be the one.
             true => folded.push('\u{fffd}'),
-            false => folded.push(if is_latin_with_accent(c) { '\u{fffd}' } else { c }),
+            false => folded.push(if is_latin_with_accent(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }),
         }
     }
     folded
@@ -97,12 +104,25 @@ mod tests {
             assert!(is_refused(&pair), "{pair:?}");
             assert!(!is_refused(&pair[..1]) && !is_refused(&pair[1..]));
         }
-        assert!(!is_refused(&["a/main.tf", "b/main.tf", "a/b", "a/c", "caf\u{e9}.tf", "cafe.tf"]));
+        assert!(!is_refused(&[
+            "a/main.tf",
+            "b/main.tf",
+            "a/b",
+            "a/c",
+            "caf\u{e9}.tf",
+            "cafe.tf"
+        ]));
     }
 
     #[test]
     fn names_that_are_not_seen_as_they_are_or_are_too_long_are_refused() {
-        for name in ["a\u{202e}ft.niam", "a\nb", "a\u{1b}[2J", "x\u{200b}.tf", &"a".repeat(256)] {
+        for name in [
+            "a\u{202e}ft.niam",
+            "a\nb",
+            "a\u{1b}[2J",
+            "x\u{200b}.tf",
+            &"a".repeat(256),
+        ] {
             assert!(is_refused(&[name]), "{name:?}");
         }
         for name in ["con", "a b.", "\u{65e5}\u{672c}.tf", &"a".repeat(255)] {

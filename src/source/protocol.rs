@@ -298,11 +298,7 @@ fn skip_to_packfile(from: &mut dyn Read) -> Result<(), Trouble> {
 }
 
 /// Stores a pack; nothing of it is kept unless all of it came.
-fn read_pack(
-    from: &mut dyn Read,
-    into: &mut OdbPackwriter<'_>,
-    most: u64,
-) -> Result<(), Trouble> {
+fn read_pack(from: &mut dyn Read, into: &mut OdbPackwriter<'_>, most: u64) -> Result<(), Trouble> {
     let mut size = 0;
     let stored = |_| Trouble::Store(git2::Error::last_error(-1));
     while let Some(packet) = data(from)? {

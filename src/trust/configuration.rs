@@ -60,7 +60,9 @@ pub(super) fn refused(
 
 /// A folder's path as the tree writes it.
 fn folder(path: &str) -> String {
-    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let parts = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".");
     parts.collect::<Vec<_>>().join("/")
 }
 
@@ -92,7 +94,8 @@ impl Judge<'_> {
                 self.refuse(
                     Rule::Modules,
                     demand,
-                    "the source of a module is computed, so that nobody sees where it comes from".to_owned(),
+                    "the source of a module is computed, so that nobody sees where it comes from"
+                        .to_owned(),
                     "write the source out",
                 );
                 continue;
@@ -261,8 +264,12 @@ impl Judge<'_> {
                 continue;
             }
             let what = match old.is_empty() {
-                true => format!("the backend `{name}` is not on the base branch: a proposal does not say where the state is"),
-                false => format!("the backend `{name}` is not as on the base branch: a proposal does not move the state"),
+                true => format!(
+                    "the backend `{name}` is not on the base branch: a proposal does not say where the state is"
+                ),
+                false => format!(
+                    "the backend `{name}` is not as on the base branch: a proposal does not move the state"
+                ),
             };
             self.refuse(Rule::Backend, demand, what, remedy);
         }
@@ -290,7 +297,8 @@ impl Judge<'_> {
                 continue;
             };
             let is_old = before.iter().any(|old| {
-                old.file == demand.file && matches!(&old.asked, Asked::Override { says: s } if s == says)
+                old.file == demand.file
+                    && matches!(&old.asked, Asked::Override { says: s } if s == says)
             });
             if !is_old {
                 self.refuse(

@@ -70,7 +70,9 @@ pub(super) fn refused(tree: &dyn Tree, resolved: &Resolved) -> Result<Vec<Refusa
                     Rule::Symlinks,
                     path,
                     None,
-                    &format!("the symbolic link to `{target}` {why}: what is there was never reviewed"),
+                    &format!(
+                        "the symbolic link to `{target}` {why}: what is there was never reviewed"
+                    ),
                     "put the file itself into the repository",
                 );
             }
@@ -87,7 +89,9 @@ pub(super) fn refused(tree: &dyn Tree, resolved: &Resolved) -> Result<Vec<Refusa
                         Rule::Variables,
                         path,
                         Some(line),
-                        &format!("`{variable}` is set: it changes how Terraform is run, wherever the program in Terraform's place reads this file"),
+                        &format!(
+                            "`{variable}` is set: it changes how Terraform is run, wherever the program in Terraform's place reads this file"
+                        ),
                         "take the line out; such variables are the operator's",
                     );
                 }

@@ -86,13 +86,22 @@ fn a_committed_terraform_folder_is_refused_once_however_many_files_it_has() {
 
 #[test]
 fn committed_plugins_are_refused() {
-    let head = base().file("net/terraform.d/plugins/linux_amd64/terraform-provider-x", "");
+    let head = base().file(
+        "net/terraform.d/plugins/linux_amd64/terraform-provider-x",
+        "",
+    );
     is_refused(&base(), &head, Rule::PluginFolder, "net/terraform.d");
 }
 
 #[test]
 fn a_committed_cli_configuration_is_refused() {
-    for name in [".terraformrc", "terraform.rc", "dev.tfrc", ".tofurc", "x.tfrc.json"] {
+    for name in [
+        ".terraformrc",
+        "terraform.rc",
+        "dev.tfrc",
+        ".tofurc",
+        "x.tfrc.json",
+    ] {
         let path = format!("net/{name}");
         is_refused(&base(), &base().file(&path, ""), Rule::CliConfig, &path);
     }
@@ -132,11 +141,26 @@ fn a_module_from_elsewhere_is_refused_with_its_line() {
         "${var.where}/x",
     ] {
         let text = format!("\n\nmodule \"m\" {{\n  source = \"{source}\"\n}}\n");
-        is_refused(&base(), &base().file("net/m.tf", &text), Rule::Modules, "net/m.tf:3");
+        is_refused(
+            &base(),
+            &base().file("net/m.tf", &text),
+            Rule::Modules,
+            "net/m.tf:3",
+        );
         // OpenTofu's files, and the JSON syntax, are held to the same.
-        is_refused(&base(), &base().file("net/m.tofu", &text), Rule::Modules, "net/m.tofu:3");
+        is_refused(
+            &base(),
+            &base().file("net/m.tofu", &text),
+            Rule::Modules,
+            "net/m.tofu:3",
+        );
         let json = format!("{{\n\"module\":\n{{\"m\": {{\"source\": \"{source}\"}}}}}}");
-        is_refused(&base(), &base().file("net/m.tf.json", &json), Rule::Modules, "net/m.tf.json:3");
+        is_refused(
+            &base(),
+            &base().file("net/m.tf.json", &json),
+            Rule::Modules,
+            "net/m.tf.json:3",
+        );
     }
 }
 
@@ -148,7 +172,8 @@ fn modules_of_modules_and_of_tests_are_held_to_the_same() {
         .file("a/main.tf", "module \"b\" { source = \"./b\" }\n")
         .file("a/b/main.tf", bad);
     is_refused(&base(), &head, Rule::Modules, "a/b/main.tf:1");
-    let run = |source: &str| format!("run \"x\" {{\n  module {{\n    source = \"{source}\"\n  }}\n}}\n");
+    let run =
+        |source: &str| format!("run \"x\" {{\n  module {{\n    source = \"{source}\"\n  }}\n}}\n");
     let head = base().file("net/tests/a.tftest.hcl", run("https://host.example/x.zip"));
     is_refused(&base(), &head, Rule::Modules, "net/tests/a.tftest.hcl:1");
     let head = base()
@@ -164,7 +189,10 @@ fn a_list_of_modules_lets_in_what_it_names_and_nothing_else() {
         ..Trust::default()
     };
     let head = |source: &str| {
-        base().file("net/m.tf", format!("module \"m\" {{ source = \"{source}\" }}\n"))
+        base().file(
+            "net/m.tf",
+            format!("module \"m\" {{ source = \"{source}\" }}\n"),
+        )
     };
     let good = head("git::https://git.example/acme/vpc.git?ref=v1");
     assert_eq!(refused(&base(), &good, &trust), []);
@@ -179,20 +207,33 @@ fn a_list_of_providers_holds_for_every_way_to_ask_for_one() {
         providers: vec![ProviderPattern::parse("acme/*").unwrap()],
         ..Trust::default()
     };
-    let at = |file: &str, text: &str| {
-        refused(&base(), &base().file(file, text), &trust)
-    };
+    let at = |file: &str, text: &str| refused(&base(), &base().file(file, text), &trust);
     for (text, line) in [
-        ("terraform {\n required_providers {\n  x = { source = \"evil/x\" }\n }\n}", 3),
-        ("terraform {\n required_providers {\n  x = { \"source\" = \"evil.example/acme/x\" }\n }\n}", 3),
-        ("terraform {\n required_providers {\n  x = { version = \"1\" }\n }\n}", 3),
-        ("terraform {\n required_providers {\n  x = { source = local.x }\n }\n}", 3),
+        (
+            "terraform {\n required_providers {\n  x = { source = \"evil/x\" }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  x = { \"source\" = \"evil.example/acme/x\" }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  x = { version = \"1\" }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  x = { source = local.x }\n }\n}",
+            3,
+        ),
         ("\nresource \"aws_vpc\" \"x\" {}", 2),
         ("\ndata \"external\" \"x\" {}", 2),
         ("\nephemeral \"vault_x\" \"x\" {}", 2),
         ("check \"x\" {\n data \"http\" \"x\" {}\n}", 1),
         ("\nprovider \"null\" {}", 2),
-        ("resource \"terraform_data\" \"x\" {\n provider = evil.alias\n}", 1),
+        (
+            "resource \"terraform_data\" \"x\" {\n provider = evil.alias\n}",
+            1,
+        ),
         ("resource {\n", 1),
     ] {
         let found = at("net/p.tf", text);
@@ -203,16 +244,27 @@ fn a_list_of_providers_holds_for_every_way_to_ask_for_one() {
             assert_eq!(found[0].1, format!("net/p.tf:{line}"));
         }
     }
-    let lock = at("net/.terraform.lock.hcl", "\nprovider \"evil.example/acme/x\" {\n}\n");
-    assert_eq!(lock, [(Rule::Providers, "net/.terraform.lock.hcl:2".to_owned())]);
+    let lock = at(
+        "net/.terraform.lock.hcl",
+        "\nprovider \"evil.example/acme/x\" {\n}\n",
+    );
+    assert_eq!(
+        lock,
+        [(Rule::Providers, "net/.terraform.lock.hcl:2".to_owned())]
+    );
     let json = "{\"resource\": {\"aws_vpc\": {\"x\": {}}}}";
-    assert_eq!(at("net/p.tf.json", json), [(Rule::Providers, "net/p.tf.json:1".to_owned())]);
+    assert_eq!(
+        at("net/p.tf.json", json),
+        [(Rule::Providers, "net/p.tf.json:1".to_owned())]
+    );
     let good = "terraform {\n required_providers {\n  aws = { source = \"acme/aws\" }\n }\n}\nresource \"aws_vpc\" \"x\" {}\nresource \"terraform_data\" \"x\" {}";
     assert_eq!(at("net/p.tf", good), []);
 }
 
 fn s3(bucket: &str) -> String {
-    format!("terraform {{\n  backend \"s3\" {{\n    bucket = \"{bucket}\"\n    key    = \"x\"\n  }}\n}}\n")
+    format!(
+        "terraform {{\n  backend \"s3\" {{\n    bucket = \"{bucket}\"\n    key    = \"x\"\n  }}\n}}\n"
+    )
 }
 
 #[test]
@@ -222,9 +274,15 @@ fn a_backend_that_is_not_on_the_base_is_refused() {
     let old = base().file("net/backend.tf", s3("ours"));
     is_refused(&old, &new, Rule::Backend, "net/backend.tf:2");
     is_refused(&old, &base(), Rule::Backend, "net/backend.tf");
-    let cloud = base().file("net/backend.tf", "terraform {\n  cloud {\n    hostname = \"evil.example\"\n  }\n}\n");
+    let cloud = base().file(
+        "net/backend.tf",
+        "terraform {\n  cloud {\n    hostname = \"evil.example\"\n  }\n}\n",
+    );
     is_refused(&old, &cloud, Rule::Backend, "net/backend.tf:2");
-    let json = base().file("net/b.tf.json", "{\"terraform\":\n {\"backend\": {\"s3\": {\"bucket\": \"mine\"}}}}");
+    let json = base().file(
+        "net/b.tf.json",
+        "{\"terraform\":\n {\"backend\": {\"s3\": {\"bucket\": \"mine\"}}}}",
+    );
     is_refused(&base(), &json, Rule::Backend, "net/b.tf.json:2");
 }
 
@@ -248,7 +306,8 @@ fn a_backend_of_a_module_is_nobodys() {
 
 #[test]
 fn json_that_says_a_thing_twice_hides_neither() {
-    let text = "{\"terraform\": {\"backend\": {\"s3\": {\"bucket\": \"mine\"}}}, \"terraform\": {}}";
+    let text =
+        "{\"terraform\": {\"backend\": {\"s3\": {\"bucket\": \"mine\"}}}, \"terraform\": {}}";
     let head = base().file("net/b.tf.json", text);
     is_refused(&base(), &head, Rule::Backend, "net/b.tf.json:1");
 }
@@ -306,9 +365,17 @@ fn a_file_that_cannot_be_read_is_refused_where_it_may_ask_for_something() {
 #[test]
 fn a_refusal_says_where_what_and_what_to_do() {
     let head = base()
-        .file("net/m.tf", "module \"m\" { source = \"http://x.example/y.zip\" }\n")
+        .file(
+            "net/m.tf",
+            "module \"m\" { source = \"http://x.example/y.zip\" }\n",
+        )
         .file("net/z_override.tf", s3("mine"));
-    let found = refusals(&head, &resolved(&head, Trust::default()), Base::Tree(&base())).unwrap();
+    let found = refusals(
+        &head,
+        &resolved(&head, Trust::default()),
+        Base::Tree(&base()),
+    )
+    .unwrap();
     let said: Vec<String> = found
         .iter()
         .map(|refusal| format!("{refusal}\n  {}", refusal.advice()))

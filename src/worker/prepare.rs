@@ -74,7 +74,14 @@ impl Worker {
                 .prefix(&prefix)
                 .tempdir_in(&folder)
                 .map_err(make)?;
-            let resolved = check_out(&tracked, &name, &tree, base.as_ref(), limits, checkout.path())?;
+            let resolved = check_out(
+                &tracked,
+                &name,
+                &tree,
+                base.as_ref(),
+                limits,
+                checkout.path(),
+            )?;
             Ok::<_, PrepareError>((resolved, checkout))
         })
         .await??;

@@ -122,8 +122,10 @@ pub enum InvalidPattern {
 
 /// The hosts, label by label, that an address without a host means: Terraform's and OpenTofu's own
 /// registries.
-const DEFAULT_REGISTRIES: [[&str; 3]; 2] =
-    [["registry", "terraform", "io"], ["registry", "opentofu", "org"]];
+const DEFAULT_REGISTRIES: [[&str; 3]; 2] = [
+    ["registry", "terraform", "io"],
+    ["registry", "opentofu", "org"],
+];
 
 /// Where the provider lives that is part of Terraform itself.
 const BUILT_IN: &str = "terraform.io/builtin/terraform";
@@ -154,7 +156,10 @@ impl ProviderAddress {
                     .chars()
                     .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'))
         };
-        if ![host.unwrap_or("-"), namespace, kind].into_iter().all(plain) {
+        if ![host.unwrap_or("-"), namespace, kind]
+            .into_iter()
+            .all(plain)
+        {
             return None;
         }
         Some(Self {
@@ -290,9 +295,10 @@ impl ModuleSource {
             Some((address, query)) => (address, query),
             None => (source, ""),
         };
-        let option = query
-            .split('&')
-            .any(|pair| pair.split_once('=').is_some_and(|(_, v)| v.starts_with('-')));
+        let option = query.split('&').any(|pair| {
+            pair.split_once('=')
+                .is_some_and(|(_, v)| v.starts_with('-'))
+        });
         if address.contains(odd) || address.is_empty() || option {
             return Self::Other;
         }
@@ -320,7 +326,9 @@ impl ModuleSource {
         if ["github.com", "bitbucket.org", "gitlab.com"].contains(&first) && address.contains('/') {
             return Self::remote("git".to_owned(), "https".to_owned(), address);
         }
-        let registry = address.split_once("//").map_or(address, |(address, _)| address);
+        let registry = address
+            .split_once("//")
+            .map_or(address, |(address, _)| address);
         let parts: Vec<String> = registry.split('/').map(str::to_lowercase).collect();
         let named = |part: &String| {
             !part.is_empty()
@@ -329,11 +337,12 @@ impl ModuleSource {
                     .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         };
         match &parts[..] {
-            [namespace, name, system] if parts.iter().all(named) => Self::Registry(
-                None,
-                [namespace.clone(), name.clone(), system.clone()],
-            ),
-            [host, rest @ ..] if rest.len() == 3 && rest.iter().all(named) && host.contains('.') => {
+            [namespace, name, system] if parts.iter().all(named) => {
+                Self::Registry(None, [namespace.clone(), name.clone(), system.clone()])
+            }
+            [host, rest @ ..]
+                if rest.len() == 3 && rest.iter().all(named) && host.contains('.') =>
+            {
                 Self::Registry(
                     named_host(host),
                     [rest[0].clone(), rest[1].clone(), rest[2].clone()],
@@ -521,7 +530,10 @@ mod tests {
             format!("{host}/hashicorp/aws"),
         ] {
             assert!(provider("hashicorp/*", &source), "{source}");
-            assert!(provider(&format!("{host}/hashicorp/aws"), &source), "{source}");
+            assert!(
+                provider(&format!("{host}/hashicorp/aws"), &source),
+                "{source}"
+            );
             assert!(provider("*/*/*", &source), "{source}");
         }
         assert!(!provider("hashicorp/*", "evil.example/hashicorp/aws"));
@@ -576,21 +588,40 @@ mod tests {
             "git::ssh://git@github.com/acme/vpc.git",
             "git::git@github.com:acme/vpc.git?ref=v2",
         ] {
-            assert!(module("git::ssh://git@github.com/acme/*", source), "{source}");
+            assert!(
+                module("git::ssh://git@github.com/acme/*", source),
+                "{source}"
+            );
             assert!(module("git::ssh://*", source), "{source}");
         }
-        assert!(module("s3::https://*", "s3::https://s3.amazonaws.com/b/x.zip"));
+        assert!(module(
+            "s3::https://*",
+            "s3::https://s3.amazonaws.com/b/x.zip"
+        ));
     }
 
     #[test]
     fn the_registry_is_told_from_everything_else() {
-        for source in ["acme/vpc/aws", "acme/vpc/aws//sub", "app.example.com/acme/vpc/aws"] {
+        for source in [
+            "acme/vpc/aws",
+            "acme/vpc/aws//sub",
+            "app.example.com/acme/vpc/aws",
+        ] {
             assert!(module("registry", source), "{source}");
         }
         assert!(module("acme/*/*", "acme/vpc/aws//sub"));
         assert!(!module("acme/*/*", "app.example.com/acme/vpc/aws"));
-        assert!(module("app.example.com/*/*/*", "app.example.com/acme/vpc/aws"));
-        for source in ["vpc", "/srv/vpc", "https://x/y.zip", "git::https://x/y", "a/b/c/d/e"] {
+        assert!(module(
+            "app.example.com/*/*/*",
+            "app.example.com/acme/vpc/aws"
+        ));
+        for source in [
+            "vpc",
+            "/srv/vpc",
+            "https://x/y.zip",
+            "git::https://x/y",
+            "a/b/c/d/e",
+        ] {
             assert!(!module("registry", source), "{source}");
         }
     }
@@ -616,7 +647,13 @@ mod tests {
         for text in ["", "git", "git::*", "./x", "/srv", "g*t::https://x", "acme"] {
             assert!(ModulePattern::parse(text).is_err(), "{text}");
         }
-        for text in ["*", "registry", "acme/*/*", "https://*", "git::file:///srv/*"] {
+        for text in [
+            "*",
+            "registry",
+            "acme/*/*",
+            "https://*",
+            "git::file:///srv/*",
+        ] {
             assert!(ModulePattern::parse(text).is_ok(), "{text}");
         }
     }

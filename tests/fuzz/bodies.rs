@@ -114,7 +114,10 @@ pub(crate) fn modules(data: &[u8]) {
         let refusals = trust::refusals(&tree, &resolved, trust::Base::Tree(&tree));
         for refusal in refusals.expect("a tree in memory can be read") {
             assert!(tree.files.contains_key(&refusal.file), "{refusal}");
-            assert!(!matches!(refusal.rule, Rule::Backend | Rule::Overrides), "{refusal}");
+            assert!(
+                !matches!(refusal.rule, Rule::Backend | Rule::Overrides),
+                "{refusal}"
+            );
         }
     }
 }

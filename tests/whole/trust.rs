@@ -47,7 +47,10 @@ async fn a_committed_provider_never_runs_unless_its_rule_is_loosened_by_name() {
     let pull = s.repo.open_pull("bird", "bird", "main", "alice");
     let comment = s.comment_with(pull, "rule `plugin-folder`").await;
     assert!(comment.contains("network/terraform.d"), "{comment}");
-    assert!(comment.contains("loosen = [\"plugin-folder\"]"), "{comment}");
+    assert!(
+        comment.contains("loosen = [\"plugin-folder\"]"),
+        "{comment}"
+    );
     let head = s.repo.head("bird").expect("the branch is there");
     s.status_is(&head, "mainstay/plan", "failure").await;
     assert!(!canary.exists(), "the provider ran");
@@ -57,13 +60,16 @@ async fn a_committed_provider_never_runs_unless_its_rule_is_loosened_by_name() {
     s.declare("acme.toml", &declaration("acme/infra", &loosened));
     let check = s.run(&["check"]);
     assert!(
-        check.stdout.contains("for network a proposal's code is not held to `plugin-folder`"),
+        check
+            .stdout
+            .contains("for network a proposal's code is not held to `plugin-folder`"),
         "{}",
         check.stdout
     );
     s.start();
-    s.says(pull, "alice", "mainstay plan").await;
-    s.wait("the canary", |_| canary.exists().then_some(())).await;
+    s.repo.comment(pull, "alice", "mainstay plan");
+    s.wait("the canary", |_| canary.exists().then_some(()))
+        .await;
     s.comment_with(pull, "Plan failed").await;
     s.end().await;
 }
@@ -94,7 +100,7 @@ async fn a_backend_that_an_override_file_moves_is_refused_with_file_and_line() {
     let loosened = workspace("network", "loosen = [\"overrides\", \"backend\"]");
     s.declare("acme.toml", &declaration("acme/infra", &loosened));
     s.start();
-    s.says(pull, "alice", "mainstay plan").await;
+    s.repo.comment(pull, "alice", "mainstay plan");
     // What is applied long since would be made once more: the plan looked into another state.
     s.comment_with(pull, "1 to create").await;
     s.end().await;
@@ -113,7 +119,11 @@ fn a_dry_run_refuses_what_the_pull_request_would_be_refused_for() {
     let ran = checkout.run(&["dry-run"]).ended_with(1);
     assert!(ran.stdout.contains("rule `modules`"), "{}", ran.stdout);
     assert!(ran.stdout.contains("net/m.tf"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("rule `terraform-folder`"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("rule `terraform-folder`"),
+        "{}",
+        ran.stdout
+    );
     assert!(ran.stdout.contains("net/.terraform"), "{}", ran.stdout);
 }
 

@@ -36,7 +36,9 @@ fn modes_and_links_are_kept_and_line_endings_left_alone() {
     );
     let tree = head(&rig);
     let into = rig.top().join("out/deep");
-    rig.mirror.checkout(&tree, None, &into, Links::Within).unwrap();
+    rig.mirror
+        .checkout(&tree, None, &into, Links::Within)
+        .unwrap();
     let mode = |path: &str| fs::metadata(into.join(path)).unwrap().permissions().mode() & 0o111;
     assert_ne!(mode("bin/run"), 0);
     assert_eq!(mode("main.tf"), 0);
@@ -77,7 +79,9 @@ fn of_two_thousand_files_only_those_asked_for_are_written() {
         .cloned()
         .collect();
     let into = rig.top().join("out");
-    rig.mirror.checkout(&tree, Some(&wanted), &into, Links::Within).unwrap();
+    rig.mirror
+        .checkout(&tree, Some(&wanted), &into, Links::Within)
+        .unwrap();
     assert_eq!(fs::read_dir(&into).unwrap().count(), 1);
     assert_eq!(fs::read_dir(into.join("d7")).unwrap().count(), 50);
     assert_eq!(fs::read_to_string(into.join("d7/f47.tf")).unwrap(), "47\n");
@@ -88,7 +92,9 @@ fn a_checkout_wants_an_empty_folder() {
     let rig = Rig::new();
     let tree = head(&rig);
     let into = rig.top().join("out");
-    rig.mirror.checkout(&tree, None, &into, Links::Within).unwrap();
+    rig.mirror
+        .checkout(&tree, None, &into, Links::Within)
+        .unwrap();
     let again = rig.mirror.checkout(&tree, None, &into, Links::Within);
     assert!(matches!(again, Err(SourceError::Io { .. })), "{again:?}");
 }
@@ -296,7 +302,7 @@ fn a_very_deep_tree_is_refused() {
         tree = forge.tree(&[("40000", b"d", tree)]);
     }
     let error = forge.checkout(tree).unwrap_err();
-    assert!(matches!(error, SourceError::Hostile { .. }), "{error:?}");
+    assert!(matches!(error, SourceError::TooLarge { .. }), "{error:?}");
 }
 
 #[test]
@@ -318,7 +324,12 @@ fn a_name_that_is_no_text_is_listed_and_refused_only_where_it_is_asked_for() {
     forge
         .rig
         .mirror
-        .checkout(&id, Some(&fine), &forge.rig.top().join("a/fine"), Links::Within)
+        .checkout(
+            &id,
+            Some(&fine),
+            &forge.rig.top().join("a/fine"),
+            Links::Within,
+        )
         .unwrap();
     let names: Vec<_> = fs::read_dir(forge.rig.top().join("a/fine"))
         .unwrap()

@@ -16,9 +16,15 @@ fn no_hook_and_no_filter_runs_at_a_checkout_though_git_itself_would_run_both() {
     let rig = Rig::new();
     rig.commit(
         &[
-            (".gitattributes", "*.tf filter=evil ident working-tree-encoding=UTF-16 eol=crlf\n*.bin filter=lfs\n"),
+            (
+                ".gitattributes",
+                "*.tf filter=evil ident working-tree-encoding=UTF-16 eol=crlf\n*.bin filter=lfs\n",
+            ),
             ("main.tf", "# $Id$\n"),
-            ("big.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
+            (
+                "big.bin",
+                "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+            ),
         ],
         "Filters",
     );
@@ -33,10 +39,16 @@ fn no_hook_and_no_filter_runs_at_a_checkout_though_git_itself_would_run_both() {
             let command = format!("{sing}; cat");
             git_output(&mirror, &["config", &key, &command]);
         }
-        git_output(&mirror, &["config", "--unset", &format!("filter.{filter}.process")]);
+        git_output(
+            &mirror,
+            &["config", "--unset", &format!("filter.{filter}.process")],
+        );
     }
     fs::create_dir_all(mirror.join("hooks")).unwrap();
-    script(&mirror.join("hooks/post-checkout"), &format!("#!/bin/sh\n{sing}\n"));
+    script(
+        &mirror.join("hooks/post-checkout"),
+        &format!("#!/bin/sh\n{sing}\n"),
+    );
 
     let tree = rig.mirror.tree_of(&fetched.base).unwrap();
     let into = rig.top().join("out");
@@ -45,7 +57,11 @@ fn no_hook_and_no_filter_runs_at_a_checkout_though_git_itself_would_run_both() {
         .unwrap();
     assert!(!canary.exists(), "something of the repository's ran");
     assert_eq!(fs::read(into.join("main.tf")).unwrap(), b"# $Id$\n");
-    assert!(fs::read(into.join("big.bin")).unwrap().starts_with(b"version"));
+    assert!(
+        fs::read(into.join("big.bin"))
+            .unwrap()
+            .starts_with(b"version")
+    );
     assert!(!into.join(".git").exists());
 
     // git itself runs them: the test above is no accident.
@@ -54,7 +70,18 @@ fn no_hook_and_no_filter_runs_at_a_checkout_though_git_itself_would_run_both() {
     let git_dir = format!("--git-dir={}", mirror.display());
     let work_tree = format!("--work-tree={}", work.display());
     let commit = fetched.base.to_string();
-    git_output(&work, &[&git_dir, &work_tree, "-c", "core.bare=false", "checkout", "-f", &commit]);
+    git_output(
+        &work,
+        &[
+            &git_dir,
+            &work_tree,
+            "-c",
+            "core.bare=false",
+            "checkout",
+            "-f",
+            &commit,
+        ],
+    );
     assert!(canary.exists(), "git ran neither filter nor hook");
 }
 
@@ -79,7 +106,13 @@ fn a_fetch_that_is_too_large_leaves_the_mirror_as_it_was() {
         .map(|n| hex::encode(n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()))
         .collect();
     rig.commit(&[("noise", &noise)], "Noise");
-    let small = limited(&rig, Limits { pack: 64 << 10, ..Limits::default() });
+    let small = limited(
+        &rig,
+        Limits {
+            pack: 64 << 10,
+            ..Limits::default()
+        },
+    );
     let server = Server::start(rig.top(), Manners::default());
     for url in [rig.remote(), remote(&server.url("infra"))] {
         let error = fetch(&small, &url).unwrap_err();
@@ -87,8 +120,14 @@ fn a_fetch_that_is_too_large_leaves_the_mirror_as_it_was() {
             panic!("{error:?}");
         };
         assert_eq!(limit.to_string(), "64 KiB");
-        assert!(error.to_string().contains("`pack` in `[limits]`"), "{error}");
-        assert_eq!(small.base(&super::rig::main()).unwrap(), Some(before.base.clone()));
+        assert!(
+            error.to_string().contains("`pack` in `[limits]`"),
+            "{error}"
+        );
+        assert_eq!(
+            small.base(&super::rig::main()).unwrap(),
+            Some(before.base.clone())
+        );
         assert_eq!(packs(&rig), had);
     }
     assert_eq!(rig.fetch().unwrap().base, rig.sha("main"));
@@ -98,33 +137,72 @@ fn a_fetch_that_is_too_large_leaves_the_mirror_as_it_was() {
 fn a_commit_that_was_too_large_is_remembered_until_more_is_allowed() {
     let rig = Rig::new();
     let commit = rig.sha("main");
-    let small = limited(&rig, Limits { pack: 1 << 20, ..Limits::default() });
+    let small = limited(
+        &rig,
+        Limits {
+            pack: 1 << 20,
+            ..Limits::default()
+        },
+    );
     assert_eq!(small.refused(&commit).unwrap(), None);
     small.refuse(&commit).unwrap();
-    assert_eq!(small.refused(&commit).unwrap().unwrap().to_string(), "1 MiB");
+    assert_eq!(
+        small.refused(&commit).unwrap().unwrap().to_string(),
+        "1 MiB"
+    );
     assert_eq!(rig.mirror.refused(&commit).unwrap(), None);
 }
 
 #[test]
 fn a_tree_has_limits_of_files_of_bytes_and_of_one_file_and_each_is_named() {
     let rig = Rig::new();
-    rig.commit(&[("a/b", &"x".repeat(3_000)), ("c", &"y".repeat(3_000))], "Files");
+    rig.commit(
+        &[("a/b", &"x".repeat(3_000)), ("c", &"y".repeat(3_000))],
+        "Files",
+    );
     let fetched = rig.fetch().unwrap();
     let tree = rig.mirror.tree_of(&fetched.base).unwrap();
     let into = rig.top().join("out");
     for (limits, key) in [
-        (Limits { files: 3, ..Limits::default() }, "`files`"),
-        (Limits { tree: 4_096, ..Limits::default() }, "`tree`"),
-        (Limits { file: 2_048, ..Limits::default() }, "`file`"),
+        (
+            Limits {
+                files: 3,
+                ..Limits::default()
+            },
+            "`files`",
+        ),
+        (
+            Limits {
+                tree: 4_096,
+                ..Limits::default()
+            },
+            "`tree`",
+        ),
+        (
+            Limits {
+                file: 2_048,
+                ..Limits::default()
+            },
+            "`file`",
+        ),
     ] {
         let error = limited(&rig, limits)
             .checkout(&tree, None, &into, Links::Within)
             .unwrap_err();
-        assert!(error.to_string().contains(&format!("{key} in `[limits]`")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("{key} in `[limits]`")),
+            "{error}"
+        );
         let _ = fs::remove_dir_all(&into);
     }
     // What is read into memory is held to the same.
-    let small = limited(&rig, Limits { file: 2_048, ..Limits::default() });
+    let small = limited(
+        &rig,
+        Limits {
+            file: 2_048,
+            ..Limits::default()
+        },
+    );
     let listed = small.tree(&tree).unwrap();
     assert!(matches!(listed.files().get("c"), Some(Entry { .. })));
     assert!(listed.read("c").is_err());
@@ -134,7 +212,14 @@ fn a_tree_has_limits_of_files_of_bytes_and_of_one_file_and_each_is_named() {
 #[test]
 fn names_that_others_take_for_the_same_are_refused_only_where_they_are_asked_for() {
     let rig = Rig::new();
-    rig.commit(&[("net/Main.tf", ""), ("net/main.tf", ""), ("dns/main.tf", "")], "Case");
+    rig.commit(
+        &[
+            ("net/Main.tf", ""),
+            ("net/main.tf", ""),
+            ("dns/main.tf", ""),
+        ],
+        "Case",
+    );
     let fetched = rig.fetch().unwrap();
     let tree = rig.mirror.tree_of(&fetched.base).unwrap();
     let into = rig.top().join("out");
@@ -142,7 +227,10 @@ fn names_that_others_take_for_the_same_are_refused_only_where_they_are_asked_for
         .mirror
         .checkout(&tree, None, &into, Links::Within)
         .unwrap_err();
-    assert!(matches!(&error, SourceError::Hostile { path, .. } if path == "net/main.tf"), "{error:?}");
+    assert!(
+        matches!(&error, SourceError::Hostile { path, .. } if path == "net/main.tf"),
+        "{error:?}"
+    );
     let dns = ["dns/main.tf".to_owned()].into();
     rig.mirror
         .checkout(&tree, Some(&dns), &into, Links::Within)

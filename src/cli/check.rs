@@ -10,11 +10,12 @@ use crate::config::{self, Config, SandboxOf, Severity};
 use crate::fault::chain;
 use crate::forge::LookRequest;
 use crate::forge::github::Level;
-use crate::modules::{self, Backend, Presence};
+use crate::modules::{self, Backend, Presence, Resolved};
 use crate::policy::Policies;
 use crate::sandbox;
 use crate::serve::{Forges, find_engine, find_sandbox, unknown_policies};
 use crate::source::{Heads, Mirror, RemoteAddress};
+use crate::trust;
 use crate::worker::Places;
 use crate::workspace::{Declaration, RepoAddress, Settings};
 
@@ -279,7 +280,15 @@ async fn look_into(
             .tree_of(&base)
             .and_then(|tree| mirror.tree(&tree))
             .map_err(|e| chain(&e))?;
-        modules::resolve(&tree, &owned).map_err(|e| chain(&e))
+        let resolved = modules::resolve(&tree, &owned).map_err(|e| chain(&e))?;
+        let refused = |found: Resolved| {
+            let refusals = trust::refusals(&tree, &found, trust::Base::Itself);
+            Ok((found, refusals.map_err(|e| chain(&e))?))
+        };
+        resolved
+            .into_iter()
+            .map(refused)
+            .collect::<Result<Vec<_>, String>>()
     })
     .await
     .map_err(|e| said(&e))??;
@@ -294,8 +303,12 @@ async fn look_into(
             counted(resolved.len(), "workspace")
         ),
     );
-    for found in resolved {
+    for (found, refusals) in resolved {
         let name = &found.workspace.name;
+        for refusal in refusals {
+            let text = format!("{}: {name} is not planned: {refusal}", declaration.repo);
+            findings.say(Level::Error, &text);
+        }
         if found.presence == Presence::Absent {
             findings.say(
                 Level::Warn,

@@ -1,7 +1,7 @@
 //! The folder where Terraform keeps modules, providers and the backend's record (`TF_DATA_DIR`).
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -11,6 +11,9 @@ const HOME: &str = "mainstay-path";
 
 /// The file where Terraform records which backend was initialised. It is not a state.
 const BACKEND: &str = "terraform.tfstate";
+
+/// Bytes of that record that are read: it is a page of settings.
+const READ_LIMIT: u64 = 1 << 20;
 
 /// The file where Terraform records which of its workspaces is selected.
 const SELECTED: &str = "environment";
@@ -48,7 +51,10 @@ pub(super) fn prepare(path: &Path) -> io::Result<()> {
 /// What the last `init` wrote down of the backend in a data folder, as JSON; `None` where there is
 /// no such record. It may hold credentials.
 pub fn backend_record(path: &Path) -> Option<serde_json::Value> {
-    let text = fs::read(path.join(BACKEND)).ok()?;
+    // What ran in the folder before may have left anything in its place.
+    let mut text = Vec::new();
+    let file = super::planning::open_own(&path.join(BACKEND)).ok()?;
+    file.take(READ_LIMIT).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

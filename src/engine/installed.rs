@@ -5,11 +5,12 @@
 //! fetched is only known now. Nothing of it has run yet, since `init` runs neither providers nor
 //! configuration.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::planning::open_own;
 use super::{Evidence, Job, Step, data_dir};
 use crate::modules::Backend;
 use crate::plan::{Diagnostic, Severity};
@@ -20,6 +21,9 @@ const MODULES: &str = "modules/modules.json";
 
 /// Where Terraform writes down which providers it chose, in the root module's folder.
 const LOCK: &str = ".terraform.lock.hcl";
+
+/// Bytes of either that are read: thousands of modules and providers take less.
+const READ_LIMIT: u64 = 16 << 20;
 
 #[derive(Deserialize)]
 struct Modules {
@@ -154,11 +158,15 @@ fn backend(job: &Job) -> Option<Diagnostic> {
     Some(diagnostic(Rule::Backend, &what))
 }
 
-/// A file's text; `None` where there is none.
+/// A file's text; `None` where there is none. What ran in the folder before may have left
+/// anything in its place.
 fn read(path: &Path) -> io::Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let file = match open_own(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(READ_LIMIT).read_to_string(&mut text)?;
+    Ok(Some(text))
 }

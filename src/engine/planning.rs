@@ -495,7 +495,7 @@ pub(super) fn restrict(file: &Path) -> io::Result<()> {
 
 /// Opens a file that Terraform made, or what it ran: a link in its place could lead to any file
 /// of ours, and a pipe would never end.
-fn open_own(file: &Path) -> io::Result<fs::File> {
+pub(super) fn open_own(file: &Path) -> io::Result<fs::File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = fs::File::from(rustix::fs::open(file, flags, Mode::empty())?);
     if opened.metadata()?.is_file() {

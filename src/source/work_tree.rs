@@ -159,11 +159,17 @@ impl WorkTree {
             base => base.map_err(failed)?,
         };
         let tree = object_id(repo.find_commit(base).map_err(failed)?.tree_id());
+        // The repository is the person's own, as large as it is.
+        let limits = Limits {
+            files: u64::MAX,
+            file: u64::MAX,
+            ..Limits::default()
+        };
         let remotes = remotes(&repo);
         Ok(Base {
             head: commit_sha(head),
             remotes,
-            tree: GitTree::read(repo, &tree, Limits::default())?,
+            tree: GitTree::read(repo, &tree, limits)?,
             commit: commit_sha(base),
             revision,
         })

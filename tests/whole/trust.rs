@@ -5,7 +5,7 @@ use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, Repository, Signature};
 
 use crate::checkout::{Checkout, write, write_program};
-use crate::scenario::{Scenario, declaration, workspace};
+use crate::scenario::{Scenario, declaration, one_value, workspace};
 
 const PLUGIN: &str = "network/terraform.d/plugins/canary.invalid/demo/canary/1.0.0/linux_amd64/terraform-provider-canary_v1.0.0";
 
@@ -163,4 +163,23 @@ fn variables_of_the_tree_steer_a_program_in_terraforms_place_only_where_that_is_
     checkout.run(&dry_run).ended_with(0);
     checkout.write("net/.env", "");
     checkout.run(&dry_run).ended_with(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposal_that_is_too_large_is_told_so_and_keeps_no_other_waiting() {
+    let mut s = Scenario::new().await;
+    s.configure("[limits]\npack = \"64KiB\"");
+    s.applied(&[("network/main.tf", &one_value("a"))]).await;
+    s.stop();
+    // Text that does not shrink when it is packed.
+    let noise: String = (0..20_000_u64)
+        .map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        .collect();
+    let large = s.propose("large", &[("network/noise", &noise)]);
+    let small = s.propose("small", &[("network/main.tf", &one_value("b"))]);
+    s.start();
+    s.comment_with(small, "1 to change").await;
+    let comment = s.comment_with(large, "larger than 64 KiB").await;
+    assert!(comment.contains("`pack` in `[limits]`"), "{comment}");
+    s.end().await;
 }

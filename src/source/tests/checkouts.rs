@@ -188,7 +188,7 @@ impl Forge {
 
 #[test]
 fn names_that_leave_the_folder_or_are_gits_own_are_refused() {
-    let names: [&[u8]; 11] = [
+    let names: [&[u8]; 14] = [
         b"..",
         b".",
         b"",
@@ -200,6 +200,9 @@ fn names_that_leave_the_folder_or_are_gits_own_are_refused() {
         b".Git ",
         b"git~1",
         b".git.",
+        b".git . .",
+        b".git::$INDEX_ALLOCATION",
+        ".g\u{200c}it".as_bytes(),
     ];
     for name in names {
         let forge = Forge::new();

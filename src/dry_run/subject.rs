@@ -7,7 +7,7 @@ use crate::modules::{self, Presence, Resolved};
 use crate::source::{Base, WorkTree};
 use crate::trust::{self, Refusal};
 use crate::watch::touched;
-use crate::workspace::{Declaration, Discover, RepoAddress};
+use crate::workspace::{Declaration, Discover, RepoAddress, Rule};
 
 /// So many files are named that are not committed.
 const FILES_NAMED: usize = 5;
@@ -230,6 +230,9 @@ fn discovered(
     let name = remotes
         .first()
         .map_or_else(|| top.to_string_lossy().into_owned(), |url| path_of(url));
+    let mut settings = request.config.workspace_defaults();
+    // Nobody declared which branch is the base, and the disk and the state are the person's own.
+    settings.trust.loosened = [Rule::Backend, Rule::Overrides, Rule::Symlinks].into();
     Ok(Declaration {
         file: top.join("(discovered)"),
         repo: name.parse().map_err(|_| folder())?,
@@ -240,7 +243,7 @@ fn discovered(
         discover: Some(Discover {
             paths: vec!["**".to_owned()],
             exclude: Vec::new(),
-            settings: request.config.workspace_defaults(),
+            settings,
         }),
     })
 }

@@ -137,7 +137,8 @@ pub(super) fn read(body: &Body, text: &str, kind: Kind) -> Vec<Found> {
                     .filter(|inner| inner.ident.as_str() == "data")
                     .for_each(|inner| uses(used_by(inner)));
             }
-            "provider" => uses(label(block)),
+            // A provider that is made up in a test is started all the same, for its schema.
+            "provider" | "mock_provider" => uses(label(block)),
             "module" => found.extend(module(block, line)),
             // A test may have another module in the place of the one that is tested.
             "run" => {

@@ -25,6 +25,26 @@ impl Mirror {
             .map_err(|error| SourceError::io("write", &file, error))
     }
 
+    /// Whether a commit was too large once.
+    pub fn is_marked(&self, commit: &CommitSha) -> bool {
+        self.path().join(REFUSED).join(commit.as_str()).exists()
+    }
+
+    /// Forgets that a commit was too large.
+    ///
+    /// # Errors
+    ///
+    /// Where the mark cannot be removed.
+    pub fn forgive(&self, commit: &CommitSha) -> Result<(), SourceError> {
+        let file = self.path().join(REFUSED).join(commit.as_str());
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(SourceError::io("remove", &file, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The limit that a commit was too large for, while it is not larger than it was then.
     ///
     /// # Errors

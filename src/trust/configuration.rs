@@ -255,7 +255,10 @@ impl Judge<'_> {
             backends.collect::<Vec<_>>()
         };
         let (old, new) = (of(before), of(asked));
-        let remedy = "merge the change of the backend first, with the state moved by hand";
+        let remedy = match old.is_empty() {
+            true => "merge the backend first, by itself",
+            false => "merge the change of the backend first, with the state moved by hand",
+        };
         for demand in asked {
             let Asked::Backend { name, says } = &demand.asked else {
                 continue;

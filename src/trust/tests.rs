@@ -386,6 +386,6 @@ fn a_refusal_says_where_what_and_what_to_do() {
     net/z_override.tf:1: an override file has a `terraform` block: it wins over what every other file says of the backend, the providers and the version (rule `overrides`)
       say it in an ordinary file, or loosen the rule with `loosen = ["overrides"]` in the workspace's declaration
     net/z_override.tf:2: the backend `s3` is not on the base branch: a proposal does not say where the state is (rule `backend`)
-      merge the change of the backend first, with the state moved by hand, or loosen the rule with `loosen = ["backend"]` in the workspace's declaration
+      merge the backend first, by itself, or loosen the rule with `loosen = ["backend"]` in the workspace's declaration
     "#);
 }

@@ -196,14 +196,10 @@ pub(super) fn conclude(
             continue;
         }
         let too_large = mirror.refused(&proposal.head)?;
-        let key = match &too_large {
-            None => tracked.conclusion_key(&[proposal.head.as_str(), base.as_str()]),
-            Some(limit) => {
-                let limit = limit.to_string();
-                tracked.conclusion_key(&[proposal.head.as_str(), base.as_str(), &limit])
-            }
-        };
-        if row.considered.as_deref() == Some(&key) {
+        // More is allowed by now, and it was fetched.
+        let was_too_large = too_large.is_none() && mirror.is_marked(&proposal.head);
+        let key = tracked.conclusion_key(&[proposal.head.as_str(), base.as_str()]);
+        if row.considered.as_deref() == Some(&key) && !was_too_large {
             continue;
         }
         let considered = match too_large {
@@ -241,6 +237,9 @@ pub(super) fn conclude(
         fleet
             .store
             .set_consideration(repo, &proposal.key, &key, &consideration)?;
+        if was_too_large {
+            mirror.forgive(&proposal.head)?;
+        }
     }
     failed.map_or(Ok(()), Err)
 }

@@ -181,5 +181,11 @@ async fn a_proposal_that_is_too_large_is_told_so_and_keeps_no_other_waiting() {
     s.comment_with(small, "1 to change").await;
     let comment = s.comment_with(large, "larger than 64 KiB").await;
     assert!(comment.contains("`pack` in `[limits]`"), "{comment}");
+
+    // Where more is allowed it is planned like any other.
+    s.stop();
+    s.configure("");
+    s.start();
+    s.comment_with(large, "No changes").await;
     s.end().await;
 }

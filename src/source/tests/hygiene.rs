@@ -151,6 +151,10 @@ fn a_commit_that_was_too_large_is_remembered_until_more_is_allowed() {
         "1 MiB"
     );
     assert_eq!(rig.mirror.refused(&commit).unwrap(), None);
+    assert!(rig.mirror.is_marked(&commit));
+    small.forgive(&commit).unwrap();
+    assert!(!small.is_marked(&commit));
+    assert_eq!(small.refused(&commit).unwrap(), None);
 }
 
 #[test]

@@ -56,8 +56,13 @@ pub(super) fn refused(job: &Job) -> io::Result<Option<Evidence>> {
 /// Forgets what an earlier `init` made ready where it is not allowed now: Terraform asks for
 /// another `init` then, after which it is looked at again.
 pub(super) fn forget(job: &Job) -> io::Result<()> {
-    if !modules(job)?.is_empty() {
-        std::fs::remove_file(job.data_dir.join(MODULES))?;
+    // What cannot be read is of no use to Terraform either.
+    if !modules(job).is_ok_and(|refused| refused.is_empty()) {
+        let file = job.data_dir.join(MODULES);
+        match std::fs::symlink_metadata(&file)?.is_dir() {
+            true => std::fs::remove_dir_all(&file)?,
+            false => std::fs::remove_file(&file)?,
+        }
     }
     match backend(job) {
         Some(_) => data_dir::forget_backend(&job.data_dir),

@@ -32,7 +32,7 @@ pub(super) fn check<'p>(paths: impl Iterator<Item = &'p str>) -> Result<(), Sour
             .chain([path.len()]);
         for part in ends.map(|end| &path[..end]) {
             match seen.get(&folded(part)) {
-                Some(other) if *other != part => {
+                Some(other) if *other != part && are_twins(other, part) => {
                     let reason = "another file has the same name but for case or accents, and some file systems take both for one";
                     return Err(hostile(path, reason));
                 }
@@ -59,7 +59,6 @@ pub(super) fn is_invisible(c: char) -> bool {
 /// What a path has in common with those that some file systems take for the same: case does not
 /// count, and an accent may be a part of its letter or follow it.
 fn folded(path: &str) -> String {
-    let is_accent = |c: char| ('\u{0300}'..='\u{036f}').contains(&c);
     let mut folded = String::with_capacity(path.len());
     let mut chars = path.chars().flat_map(char::to_lowercase).peekable();
     while let Some(c) = chars.next() {
@@ -78,6 +77,17 @@ fn folded(path: &str) -> String {
         }
     }
     folded
+}
+
+/// Whether two paths that fold to the same are the same for some file system: `é` and `è` fold to
+/// the same and are not, as long as neither is written as a letter with an accent after it.
+fn are_twins(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase() || [one, other].iter().any(|p| p.contains(is_accent))
+}
+
+/// Whether a character puts an accent on the letter before it.
+fn is_accent(c: char) -> bool {
+    ('\u{0300}'..='\u{036f}').contains(&c)
 }
 
 /// Whether a letter may be written as an ASCII letter and an accent as well.
@@ -110,7 +120,8 @@ mod tests {
             "a/b",
             "a/c",
             "caf\u{e9}.tf",
-            "cafe.tf"
+            "cafe.tf",
+            "caf\u{e8}.tf"
         ]));
     }
 

@@ -370,7 +370,7 @@ async fn plan_one(
         reviewed: None,
     };
     if !refusals.is_empty() {
-        report.progress = crate::report::Progress::Failed(of_refusals(refusals));
+        report.progress = crate::report::Progress::Failed(of_refusals(&workspace.path, refusals));
         report.state_note = None;
         return Ok((report, None));
     }

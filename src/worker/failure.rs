@@ -22,7 +22,9 @@ pub(super) fn of_checkout(error: &str) -> Failure {
 }
 
 /// Code that asks for what nobody allowed.
-pub fn of_refusals(refusals: &[Refusal]) -> Failure {
+///
+/// `folder` is the workspace's: as Terraform does, a diagnostic names a file by the way from there.
+pub fn of_refusals(folder: &str, refusals: &[Refusal]) -> Failure {
     /// More of them say nothing new.
     const SHOWN: usize = 20;
     let diagnostics = refusals.iter().take(SHOWN).map(|refusal| Diagnostic {
@@ -30,7 +32,7 @@ pub fn of_refusals(refusals: &[Refusal]) -> Failure {
         summary: format!("Refused by the rule `{}`", refusal.rule),
         detail: format!("{}.\nTo do: {}.", refusal.what, refusal.advice()),
         address: None,
-        file: Some(refusal.file.clone()),
+        file: Some(from(folder, &refusal.file)),
         line: refusal.line.and_then(|line| line.try_into().ok()),
         snippet: None,
     });
@@ -48,6 +50,19 @@ pub fn of_refusals(refusals: &[Refusal]) -> Failure {
         ),
         ..Failure::default()
     }
+}
+
+/// The way from a folder of the repository to a file of it.
+fn from(folder: &str, file: &str) -> String {
+    let parts = |path: &str| -> Vec<String> {
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+        parts.map(str::to_owned).collect()
+    };
+    let (folder, file) = (parts(folder), parts(file));
+    let common = folder.iter().zip(&file).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n("..", folder.len() - common);
+    let down = file[common..].iter().map(String::as_str);
+    up.chain(down).collect::<Vec<_>>().join("/")
 }
 
 /// A plan that was made and could not be understood.
@@ -121,6 +136,17 @@ mod tests {
     use super::*;
     use crate::engine::{Evidence, LockInfo, Step};
     use crate::report::{Progress, Templates, comment, sample};
+
+    #[test]
+    fn a_refused_file_is_named_from_the_workspaces_folder_as_terraform_names_files() {
+        assert_eq!(from("net", "net/main.tf"), "main.tf");
+        assert_eq!(from("", "net/main.tf"), "net/main.tf");
+        assert_eq!(
+            from("live/net", "modules/a/main.tf"),
+            "../../modules/a/main.tf"
+        );
+        assert_eq!(from("live/net", "live/dns/x.tf"), "../dns/x.tf");
+    }
 
     fn evidence(step: Step, summary: &str, detail: &str) -> Box<Evidence> {
         Box::new(Evidence {

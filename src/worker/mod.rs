@@ -187,7 +187,9 @@ impl Worker {
             Ok(ready) => ready,
             Err(error) => {
                 let failure = match &error {
-                    PrepareError::Refused(refusals) => failure::of_refusals(refusals),
+                    PrepareError::Refused { folder, refusals } => {
+                        failure::of_refusals(folder, refusals)
+                    }
                     error => failure::of_checkout(&chain(error)),
                 };
                 return self

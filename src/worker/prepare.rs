@@ -30,7 +30,10 @@ pub(super) enum PrepareError {
     #[error("the folder `{folder}` holds no Terraform configuration in this commit")]
     NoConfiguration { folder: String },
     #[error("the code asks for what nobody allowed")]
-    Refused(Vec<Refusal>),
+    Refused {
+        folder: String,
+        refusals: Vec<Refusal>,
+    },
     #[error("the commit could not be checked out")]
     Source(#[from] SourceError),
     #[error("the files of the commit could not be read")]
@@ -194,7 +197,8 @@ fn check_out(
     };
     let refusals = trust::refusals(&files, &resolved, base).map_err(ResolveError::from)?;
     if !refusals.is_empty() {
-        return Err(PrepareError::Refused(refusals));
+        let folder = resolved.workspace.path;
+        return Err(PrepareError::Refused { folder, refusals });
     }
     let links = match resolved.workspace.settings.trust.holds(Rule::Symlinks) {
         true => Links::Within,

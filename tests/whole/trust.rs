@@ -46,7 +46,7 @@ async fn a_committed_provider_never_runs_unless_its_rule_is_loosened_by_name() {
     make_executable(&s, "bird", PLUGIN);
     let pull = s.repo.open_pull("bird", "bird", "main", "alice");
     let comment = s.comment_with(pull, "rule `plugin-folder`").await;
-    assert!(comment.contains("network/terraform.d"), "{comment}");
+    assert!(comment.contains("terraform.d"), "{comment}");
     assert!(
         comment.contains("loosen = [\"plugin-folder\"]"),
         "{comment}"
@@ -92,8 +92,8 @@ async fn a_backend_that_an_override_file_moves_is_refused_with_file_and_line() {
     let pull = s.propose("move", &[("network/zz_override.tf", &theirs)]);
     let comment = s.comment_with(pull, "rule `overrides`").await;
     assert!(comment.contains("rule `backend`"), "{comment}");
-    assert!(comment.contains("network/zz_override.tf:2"), "{comment}");
-    assert!(comment.contains("network/zz_override.tf:3"), "{comment}");
+    assert!(comment.contains("zz_override.tf:2"), "{comment}");
+    assert!(comment.contains("zz_override.tf:3"), "{comment}");
     assert!(!comment.contains("to create"), "{comment}");
 
     s.stop();
@@ -118,13 +118,13 @@ fn a_dry_run_refuses_what_the_pull_request_would_be_refused_for() {
     checkout.git(&["add", "--force", "net/.terraform/environment"]);
     let ran = checkout.run(&["dry-run"]).ended_with(1);
     assert!(ran.stdout.contains("rule `modules`"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("net/m.tf"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("m.tf:1"), "{}", ran.stdout);
     assert!(
         ran.stdout.contains("rule `terraform-folder`"),
         "{}",
         ran.stdout
     );
-    assert!(ran.stdout.contains("net/.terraform"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("at .terraform"), "{}", ran.stdout);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn variables_of_the_tree_steer_a_program_in_terraforms_place_only_where_that_is_
     declare("");
     let ran = checkout.run(&dry_run).ended_with(1);
     assert!(ran.stdout.contains("rule `variables`"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("net/.env:1"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(".env:1"), "{}", ran.stdout);
 
     // Nothing is there that could be destroyed: the files of the repository changed what is planned.
     declare("loosen = [\"variables\"]");

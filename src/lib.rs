@@ -31,6 +31,7 @@ pub mod serve;
 pub mod source;
 pub mod store;
 pub mod tell;
+pub mod trust;
 pub mod watch;
 pub mod web;
 pub mod worker;

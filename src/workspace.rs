@@ -1,5 +1,7 @@
 //! Workspaces as the daemon's declarations give them.
 
+mod trust;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Schedule;
 use crate::id::{BranchName, RepoName, WorkspaceName};
+
+pub use trust::{InvalidPattern, ModulePattern, ModuleSource, ProviderAddress, ProviderPattern};
+pub use trust::{Rule, Trust};
 
 /// One file of `workspaces/`: a repository and what is kept of it.
 #[derive(Debug, Clone)]
@@ -98,6 +103,8 @@ pub struct Settings {
     pub terraform_workspace: Option<String>,
     /// What happens to a change that no reviewer saw.
     pub unreviewed: Unreviewed,
+    /// What its code may ask for.
+    pub trust: Trust,
     /// How long a plan may take, init included.
     pub plan_timeout: Duration,
     /// How long an apply may take before it is asked to stop.
@@ -117,6 +124,7 @@ impl Default for Settings {
             env: EnvSettings::default(),
             terraform_workspace: None,
             unreviewed: Unreviewed::HoldDestroys,
+            trust: Trust::default(),
             plan_timeout: Duration::from_secs(30 * 60),
             apply_timeout: Duration::from_secs(2 * 60 * 60),
         }

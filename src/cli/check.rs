@@ -10,14 +10,15 @@ use crate::config::{self, Config, SandboxOf, Severity};
 use crate::fault::chain;
 use crate::forge::LookRequest;
 use crate::forge::github::Level;
-use crate::modules::{self, Backend, Presence};
+use crate::modules::{self, Backend, Presence, Resolved};
 use crate::network::NetworkRule;
 use crate::policy::Policies;
 use crate::sandbox::{self, Network};
 use crate::serve::{Forges, find_engine, find_sandbox, unknown_policies};
 use crate::source::{Heads, Mirror, RemoteAddress};
+use crate::trust;
 use crate::worker::Places;
-use crate::workspace::{Declaration, RepoAddress};
+use crate::workspace::{Declaration, RepoAddress, Settings};
 
 /// What was found, as it is shown.
 struct Findings {
@@ -64,6 +65,7 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
     }
     if let Some(config) = &loaded.config {
         about_policies(config, &loaded.declarations, &mut findings);
+        about_trust(&loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
         for problem in crate::fleet::templates(config).1 {
             findings.say(Level::Error, &problem.to_string());
@@ -158,6 +160,32 @@ fn network(sandbox: &sandbox::Sandbox, purpose: &str, rule: &NetworkRule) -> Str
         (NetworkRule::Deny, Network::Door) => format!("{purpose} have no network"),
         (NetworkRule::Deny, Network::Nothing) => {
             format!("{purpose} have no network; what they ask for is not seen")
+        }
+    }
+}
+
+/// Says which rules are loosened, and where.
+fn about_trust(declarations: &[Declaration], findings: &mut Findings) {
+    for declaration in declarations {
+        let of = |settings: &Settings| {
+            let loosened = settings.trust.loosened.iter();
+            loosened.map(|rule| format!("`{rule}`")).collect::<Vec<_>>()
+        };
+        let named = declaration
+            .workspaces
+            .iter()
+            .map(|workspace| (workspace.name.to_string(), of(&workspace.settings)));
+        let found = declaration
+            .discover
+            .iter()
+            .map(|discover| ("what is discovered".to_owned(), of(&discover.settings)));
+        for (name, rules) in named.chain(found).filter(|(_, rules)| !rules.is_empty()) {
+            let text = format!(
+                "{}: for {name} a proposal's code is not held to {}",
+                declaration.repo,
+                rules.join(", ")
+            );
+            findings.say(Level::Warn, &text);
         }
     }
 }
@@ -258,12 +286,15 @@ async fn look_into(
         .mirrors()
         .join(crate::fleet::folder_name(declaration.repo.as_str()));
     let (owned, refs) = (declaration.clone(), remote.proposal_refs);
+    let limits = config.limits;
     let address = RemoteAddress {
         url: remote.url,
         login: remote.login,
     };
     let resolved = tokio::task::spawn_blocking(move || {
-        let mirror = Mirror::open(&path).map_err(|e| chain(&e))?;
+        let mirror = Mirror::open(&path)
+            .map_err(|e| chain(&e))?
+            .with_limits(limits);
         mirror
             .fetch(
                 &address,
@@ -276,7 +307,15 @@ async fn look_into(
             .tree_of(&base)
             .and_then(|tree| mirror.tree(&tree))
             .map_err(|e| chain(&e))?;
-        modules::resolve(&tree, &owned).map_err(|e| chain(&e))
+        let resolved = modules::resolve(&tree, &owned).map_err(|e| chain(&e))?;
+        let refused = |found: Resolved| {
+            let refusals = trust::refusals(&tree, &found, trust::Base::Itself);
+            Ok((found, refusals.map_err(|e| chain(&e))?))
+        };
+        resolved
+            .into_iter()
+            .map(refused)
+            .collect::<Result<Vec<_>, String>>()
     })
     .await
     .map_err(|e| said(&e))??;
@@ -291,8 +330,12 @@ async fn look_into(
             counted(resolved.len(), "workspace")
         ),
     );
-    for found in resolved {
+    for (found, refusals) in resolved {
         let name = &found.workspace.name;
+        for refusal in refusals {
+            let text = format!("{}: {name} is not planned: {refusal}", declaration.repo);
+            findings.say(Level::Error, &text);
+        }
         if found.presence == Presence::Absent {
             findings.say(
                 Level::Warn,

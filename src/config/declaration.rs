@@ -11,6 +11,7 @@ use super::repo_path;
 use super::repository;
 use super::settings::UNREVIEWED;
 use super::settings_file::{Place, SettingsFile, Spanned};
+use super::trusted;
 use super::variable;
 use crate::clock::{Schedule, parse_duration};
 use crate::id::{BranchName, RepoName, WorkspaceName};
@@ -54,6 +55,7 @@ pub(super) fn read(file: &SettingsFile, surroundings: Surroundings<'_>) -> Optio
     if let Some(unreviewed) = top.choice("unreviewed", &UNREVIEWED) {
         defaults.unreviewed = unreviewed.value;
     }
+    defaults.trust = trusted::read(&mut top, &defaults.trust);
     let on_github =
         matches!(&repo, Some((address, _)) if matches!(address.value, RepoAddress::GitHub { .. }));
     let proposals = proposals(&mut top, on_github);
@@ -277,6 +279,7 @@ fn settings(
         unreviewed: table
             .choice("unreviewed", &UNREVIEWED)
             .map_or(defaults.unreviewed, |unreviewed| unreviewed.value),
+        trust: trusted::read(table, &defaults.trust),
         plan_timeout: table
             .parsed("plan_timeout", parse_duration)
             .map_or(defaults.plan_timeout, |duration| duration.value),
@@ -436,11 +439,11 @@ fn env(table: &mut TableReader<'_>, credential: Option<&str>) -> EnvSettings {
 }
 
 /// A list of texts that each pass `check`. What does not is noted and left out.
-fn checked<E: std::error::Error>(
+pub(super) fn checked<E: std::error::Error, T>(
     table: &mut TableReader<'_>,
     key: &'static str,
-    check: impl Fn(&str) -> Result<String, E>,
-) -> Vec<String> {
+    check: impl Fn(&str) -> Result<T, E>,
+) -> Vec<T> {
     let given = table.texts(key).unwrap_or_default();
     let file = table.file();
     let valid = given.into_iter().filter_map(|text| {
@@ -528,7 +531,7 @@ fn note_duplicates(file: &SettingsFile, listed: &[Listed]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::Unreviewed;
+    use crate::workspace::{ModulePattern, ProviderPattern, Rule, Trust, Unreviewed};
 
     /// What `checks` of a workspace comes to, and what is wrong with it.
     fn read_checks(checks: &str) -> (Checks, Vec<String>) {
@@ -651,6 +654,7 @@ mod tests {
             branch     = "live"
             proposals  = ["change/*"]
             unreviewed = "hold"
+            modules    = ["acme/*/*"]
 
             [[workspace]]
             name                = "network"
@@ -664,6 +668,8 @@ mod tests {
             env                 = { plan = ["AWS_PLAN_*"], apply = ["AWS_*"] }
             terraform_workspace = "eu"
             unreviewed          = "apply"
+            providers           = ["hashicorp/*"]
+            loosen              = ["backend"]
             plan_timeout        = "5m"
             apply_timeout       = "30m"
 
@@ -704,6 +710,11 @@ mod tests {
                 },
                 terraform_workspace: Some("eu".to_owned()),
                 unreviewed: Unreviewed::Apply,
+                trust: Trust {
+                    providers: vec![ProviderPattern::parse("hashicorp/*").unwrap()],
+                    modules: vec![ModulePattern::parse("acme/*/*").unwrap()],
+                    loosened: [Rule::Backend].into(),
+                },
                 plan_timeout: Duration::from_secs(300),
                 apply_timeout: Duration::from_secs(1_800),
             }
@@ -720,6 +731,18 @@ mod tests {
                 action: DriftAction::Report,
             })
         );
+    }
+
+    #[test]
+    fn a_rule_or_pattern_that_is_none_is_said_with_the_nearest() {
+        let lines =
+            "providers = [\"aws\"]\nmodules = [\"git\"]\nloosen = [\"backends\", \"everything\"]";
+        insta::assert_snapshot!(problems_of(lines).join("\n"), @"
+        acme.toml:5:14: `providers`: `aws` names no providers; write `hashicorp/*`, or with a registry's host `registry.example.com/acme/*`
+        acme.toml:6:12: `modules`: `git` names no module sources; write `registry`, `acme/*/*`, `git::https://github.com/acme/*`, `git::ssh://*` or `https://*`
+        acme.toml:7:11: `loosen`: `backends` is no rule; did you mean `backend`?
+        acme.toml:7:23: `loosen`: `everything` is no rule; the rules are `terraform-folder`, `plugin-folder`, `cli-config`, `symlinks`, `submodules`, `modules`, `providers`, `backend`, `overrides`, `variables` and `unreadable`
+        ");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! What one run may use: the `[limits]` table.
+//! What one run may use, and what git may bring: the `[limits]` table.
 
 use std::fmt;
 
 use super::reader::TableReader;
 
-/// What one run may use, in bytes where it is no count.
+/// What one run may use, and what git may bring, in bytes where it is no count.
 ///
 /// Time is not here: it is a workspace's `plan_timeout` and `apply_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub struct Limits {
     pub output: u64,
     /// A plan, as a file and as JSON, each.
     pub plan: u64,
+    /// What a remote sends in one fetch.
+    pub pack: u64,
+    /// What a checkout writes.
+    pub tree: u64,
+    /// How many files and folders a tree has.
+    pub files: u64,
+    /// One file that is read or checked out.
+    pub file: u64,
 }
 
 impl Default for Limits {
@@ -36,6 +44,12 @@ impl Default for Limits {
             // About 300,000 resources. It is read in a process of its own, which takes several times as
             // much memory.
             plan: 256 << 20,
+            // The first fetch brings all of the history.
+            pack: 2 << 30,
+            tree: 1 << 30,
+            files: 500_000,
+            // Programs for functions in a cloud are up to 250 MiB; a file is read as a whole.
+            file: 256 << 20,
         }
     }
 }
@@ -90,6 +104,9 @@ pub(super) fn read(mut table: TableReader<'_>) -> Limits {
         ("disk", &mut limits.disk),
         ("output", &mut limits.output),
         ("plan", &mut limits.plan),
+        ("pack", &mut limits.pack),
+        ("tree", &mut limits.tree),
+        ("file", &mut limits.file),
     ] {
         if let Some(size) = table.parsed(key, size) {
             *place = size.value;
@@ -98,6 +115,7 @@ pub(super) fn read(mut table: TableReader<'_>) -> Limits {
     for (key, place) in [
         ("processes", &mut limits.processes),
         ("open_files", &mut limits.open_files),
+        ("files", &mut limits.files),
     ] {
         if let Some(count) = table.count(key, MOST) {
             *place = count.get() as u64;

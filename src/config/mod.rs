@@ -21,6 +21,7 @@ mod repo_path;
 mod repository;
 mod settings;
 mod settings_file;
+mod trusted;
 mod variable;
 
 use declaration::{Declared, Surroundings};

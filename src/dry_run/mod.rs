@@ -27,7 +27,8 @@ use crate::redact::Redactor;
 use crate::report::{OnMerge, ProposalReport, Standing, WorkspaceReport};
 use crate::run::Failure;
 use crate::source::SourceError;
-use crate::worker::{Places, failure_of};
+use crate::trust::Refusal;
+use crate::worker::{Places, failure_of, of_refusals};
 use crate::workspace::{ApplyMode, Declaration, Workspace};
 
 /// What to plan.
@@ -202,6 +203,7 @@ pub async fn dry_run(
         );
         let repo = subject.declaration.repo.clone();
         let declared = subject.declared;
+        let refusals = subject.refusals.get(index).cloned().unwrap_or_default();
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _turn = free.acquire().await;
@@ -214,6 +216,7 @@ pub async fn dry_run(
                 declared,
                 index,
                 &resolved,
+                &refusals,
                 &cancel,
             )
             .await;
@@ -313,6 +316,7 @@ async fn plan_one(
     declared: Declared,
     index: usize,
     resolved: &Resolved,
+    refusals: &[Refusal],
     cancel: &CancelToken,
 ) -> Result<(WorkspaceReport, Option<String>), DryRunError> {
     let workspace = &resolved.workspace;
@@ -337,6 +341,8 @@ async fn plan_one(
         lock: Lock::Skip,
         required_version: resolved.required_version.clone(),
         limits: request.config.limits,
+        trust: settings.trust.clone(),
+        backend: resolved.backend.clone(),
     };
     let observer = Silent {
         workspace: &workspace.name,
@@ -363,6 +369,11 @@ async fn plan_one(
         after_merge: None,
         reviewed: None,
     };
+    if !refusals.is_empty() {
+        report.progress = crate::report::Progress::Failed(of_refusals(&workspace.path, refusals));
+        report.state_note = None;
+        return Ok((report, None));
+    }
     let tests = match declared {
         Declared::Yes => Tests::Run,
         // Nobody said that this checkout's tests may create things with these credentials.

@@ -5,8 +5,9 @@ use crate::decide::ModuleChange;
 use crate::id::{BranchName, CommitSha, WorkspaceName};
 use crate::modules::{self, Presence, Resolved};
 use crate::source::{Base, WorkTree};
+use crate::trust::{self, Refusal};
 use crate::watch::touched;
-use crate::workspace::{Declaration, Discover, Recorded, RepoAddress};
+use crate::workspace::{Declaration, Discover, Recorded, RepoAddress, Rule};
 
 /// So many files are named that are not committed.
 const FILES_NAMED: usize = 5;
@@ -28,6 +29,8 @@ pub(super) struct Subject {
     pub(super) head: CommitSha,
     pub(super) base: CommitSha,
     pub(super) chosen: Vec<Resolved>,
+    /// What is refused of those chosen, one by one.
+    pub(super) refusals: Vec<Vec<Refusal>>,
     pub(super) removed: Vec<WorkspaceName>,
     pub(super) notes: Vec<String>,
 }
@@ -102,7 +105,12 @@ pub(super) fn find_subject(request: &Request) -> Result<Subject, DryRunError> {
     if !chosen.is_empty() {
         notes.extend(uncommitted(&WorkTree::uncommitted(&top)?));
     }
+    let refusals = chosen
+        .iter()
+        .map(|resolved| trust::refusals(&tree, resolved, trust::Base::Tree(&base_tree)))
+        .collect::<Result<_, _>>()?;
     Ok(Subject {
+        refusals,
         tree,
         declaration,
         declared,
@@ -222,6 +230,9 @@ fn discovered(
     let name = remotes
         .first()
         .map_or_else(|| top.to_string_lossy().into_owned(), |url| path_of(url));
+    let mut settings = request.config.workspace_defaults();
+    // Nobody declared which branch is the base, and the disk and the state are the person's own.
+    settings.trust.loosened = [Rule::Backend, Rule::Overrides, Rule::Symlinks].into();
     Ok(Declaration {
         file: top.join("(discovered)"),
         repo: name.parse().map_err(|_| folder())?,
@@ -233,7 +244,7 @@ fn discovered(
         discover: Some(Discover {
             paths: vec!["**".to_owned()],
             exclude: Vec::new(),
-            settings: request.config.workspace_defaults(),
+            settings,
         }),
     })
 }

@@ -145,6 +145,11 @@ impl EngineError {
                 symptom(&evidence.diagnostics, &evidence.tail),
                 evidence.step,
             ),
+            Self::Untrusted(_) => {
+                "Nothing of it was run. Use what is allowed, or have the workspace's declaration \
+                 allow it."
+                    .to_owned()
+            }
             Self::ShowFailed(_) => {
                 "Plan again; if it stays so, run `terraform show -json` on a plan by hand."
                     .to_owned()

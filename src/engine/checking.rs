@@ -19,7 +19,9 @@ use self::place::placed;
 use super::events::from_text;
 use super::planning::{Course, Wanted, failure, remove, wanted};
 use super::step::{Call, Finished};
-use super::{CancelToken, Engine, EngineError, Job, Observer, State, Step, Stop, data_dir};
+use super::{
+    CancelToken, Engine, EngineError, Job, Observer, State, Step, Stop, data_dir, installed,
+};
 use crate::plan::text::{cut, legible};
 use crate::plan::{Diagnostic, Severity};
 use crate::run::{Check, CheckOutcome};
@@ -79,6 +81,8 @@ impl Engine {
         }
         job.prepare()?;
         data_dir::prepare(&job.data_dir)
+            .map_err(job.failing(|| format!("make ready {}", job.data_dir.display())))?;
+        installed::forget(job)
             .map_err(job.failing(|| format!("make ready {}", job.data_dir.display())))?;
         let mut course = Course::new(job);
         if checks.fmt != CheckMode::Off {

@@ -51,8 +51,8 @@ pub(super) fn prepare(path: &Path) -> io::Result<()> {
 /// What the last `init` wrote down of the backend in a data folder, as JSON; `None` where there is
 /// no such record. It may hold credentials.
 pub fn backend_record(path: &Path) -> Option<serde_json::Value> {
-    let file = fs::File::open(path.join(BACKEND)).ok()?;
-    // What ran in the folder may have put a file of any size there.
+    // What ran in the folder before may have left anything in its place, of any size.
+    let file = super::planning::open_own(&path.join(BACKEND)).ok()?;
     serde_json::from_reader(file.take(RECORD_LIMIT)).ok()
 }
 

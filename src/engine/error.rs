@@ -226,6 +226,9 @@ pub enum EngineError {
     /// Modules, providers or the backend could not be made ready.
     #[error("`init` failed in {}: {}", .0.workspace, .0.reason())]
     InitFailed(Box<Evidence>),
+    /// What `init` made ready is not what is allowed; nothing of it was run.
+    #[error("`init` in {} made ready what nobody allowed: {}", .0.workspace, .0.reason())]
+    Untrusted(Box<Evidence>),
     /// There is no plan.
     #[error("`{}` failed in {}: {}", .0.step, .0.workspace, .0.reason())]
     PlanFailed(Box<Evidence>),
@@ -441,7 +444,7 @@ impl EngineError {
             | Self::StateLocked { .. }
             | Self::Refused { .. }
             | Self::Lost(_) => Remedy::Retry,
-            Self::NoSuchTerraformWorkspace { .. } | Self::LimitHit { .. } => {
+            Self::NoSuchTerraformWorkspace { .. } | Self::LimitHit { .. } | Self::Untrusted(_) => {
                 Remedy::FixConfiguration
             }
             Self::NotStarted { .. } | Self::Io { .. } => Remedy::FixMachine,
@@ -494,6 +497,7 @@ impl EngineError {
     pub(super) fn evidence(&self) -> Option<&Evidence> {
         match self {
             Self::InitFailed(evidence)
+            | Self::Untrusted(evidence)
             | Self::PlanFailed(evidence)
             | Self::ShowFailed(evidence)
             | Self::Cancelled(evidence)

@@ -13,8 +13,10 @@ use super::error::{EngineError, Evidence, LockInfo};
 use super::local_state::{self, Condition};
 use crate::config::Limits;
 use crate::id::WorkspaceName;
+use crate::modules::Backend;
 use crate::network::HostPattern;
 use crate::redact::Secret;
+use crate::workspace::Trust;
 
 /// The folder in a job's folder that Terraform itself writes to.
 pub(super) const OUT_DIR: &str = "out";
@@ -62,6 +64,10 @@ pub struct Job {
     pub lock: Lock,
     /// What each step may use.
     pub limits: Limits,
+    /// What its code may ask for.
+    pub trust: Trust,
+    /// Where its configuration says that the state is.
+    pub backend: Backend,
     /// The `required_version` constraints of the root module.
     pub required_version: Vec<String>,
 }

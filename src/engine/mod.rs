@@ -15,6 +15,7 @@ mod data_dir;
 mod environment;
 mod error;
 mod events;
+mod installed;
 mod job;
 mod limits;
 mod lines;

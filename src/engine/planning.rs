@@ -20,7 +20,7 @@ use super::step::{Call, Finished};
 use super::version::{Fit, Version, fit};
 use super::{
     CancelToken, Changes, Engine, Flavour, Job, Lock, MadeFor, Observer, PlanMode, SavedPlan,
-    State, Step, Stop, data_dir,
+    State, Step, Stop, data_dir, installed,
 };
 use crate::plan::{Diagnostic, Severity};
 
@@ -99,6 +99,8 @@ impl Engine {
         self.check_version(job).await?;
         job.prepare()?;
         data_dir::prepare(&job.data_dir)
+            .map_err(job.failing(|| format!("make ready {}", job.data_dir.display())))?;
+        installed::forget(job)
             .map_err(job.failing(|| format!("make ready {}", job.data_dir.display())))?;
         job.check_state(Step::Plan)?;
         if let Some(wanted) = &job.terraform_workspace {
@@ -311,6 +313,11 @@ impl Engine {
         if finished.code() != Some(0) || finished.was_ended() {
             return Err(failure(job, &finished));
         }
+        let refused = installed::refused(job)
+            .map_err(job.failing(|| "read what `init` made ready".to_owned()))?;
+        if let Some(evidence) = refused {
+            return Err(EngineError::Untrusted(Box::new(evidence)));
+        }
         course
             .warnings
             .extend(warnings(&finished.record.diagnostics));
@@ -493,7 +500,7 @@ pub(super) fn restrict(file: &Path) -> io::Result<()> {
 
 /// Opens a file that Terraform made, or what it ran: a link in its place could lead to any file
 /// of ours, and a pipe would never end.
-fn open_own(file: &Path) -> io::Result<fs::File> {
+pub(super) fn open_own(file: &Path) -> io::Result<fs::File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = fs::File::from(rustix::fs::open(file, flags, Mode::empty())?);
     if opened.metadata()?.is_file() {

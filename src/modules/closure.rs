@@ -13,6 +13,8 @@ use crate::workspace::Workspace;
 pub(super) struct Closure {
     /// Paths of the files.
     pub(super) files: BTreeSet<String>,
+    /// Folders of the modules, the root's among them.
+    pub(super) modules: BTreeSet<String>,
     /// Where it says that its state is.
     pub(super) backend: Backend,
     /// What it demands of Terraform's version.
@@ -41,6 +43,7 @@ pub(super) fn of(
     };
     let mut closure = Closure {
         files: BTreeSet::new(),
+        modules: BTreeSet::new(),
         backend: Backend::None,
         required_version: Vec::new(),
         presence: Presence::Absent,
@@ -75,6 +78,7 @@ pub(super) fn of(
         }
     }
     closure.files = walk.files;
+    closure.modules = walk.modules;
     closure.problems = walk.problems.into_iter().collect();
     Ok(closure)
 }

@@ -12,6 +12,7 @@ use hcl_edit::structure::{Block, Body};
 use hcl_edit::visit::Visit;
 
 use super::Backend;
+use super::demand::{self, Found, Kind};
 use super::mention::{Anchor, Mention, Mentions, chosen_folder};
 
 /// Files of more bytes than this count, but are not parsed: nobody writes them by hand.
@@ -21,6 +22,9 @@ const PARSE_LIMIT: usize = 1024 * 1024;
 /// deep, and a level of the costliest kind, a `for` in braces, takes over 32 KiB
 /// unoptimised: more in all than the 2 MiB that an ordinary thread has.
 const PARSE_STACK: usize = 16 * 1024 * 1024;
+
+/// Where Terraform writes down which providers it chose.
+pub(super) const LOCK_FILE: &str = ".terraform.lock.hcl";
 
 /// Blocks that make something of a folder; `locals` and `variable` alone are no root module.
 const SUBSTANCE: [&str; 11] = [
@@ -48,6 +52,8 @@ pub(super) struct Configuration {
     pub(super) backend: Option<Backend>,
     /// What it demands of Terraform's version.
     pub(super) required_version: Vec<String>,
+    /// What it asks of the world outside of its folder.
+    pub(super) demands: Vec<Found>,
     /// Whether it does something.
     pub(super) substance: Substance,
     /// Why it could not be read, and where.
@@ -119,6 +125,16 @@ impl Configuration {
 
     /// Reads a file of that name; needs much of the stack.
     fn parse(name: &str, content: &[u8]) -> Self {
+        let mut read = Self::parse_text(name, content);
+        if let Some(Fault { line, message }) = &read.fault {
+            read.demands
+                .push(demand::unreadable(content, *line, message));
+        }
+        read
+    }
+
+    /// Reads a file of that name, save what it asks for where it cannot be read.
+    fn parse_text(name: &str, content: &[u8]) -> Self {
         // Editors on Windows put a byte order mark there, which the grammar has no place for.
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         let Ok(text) = std::str::from_utf8(content) else {
@@ -130,15 +146,33 @@ impl Configuration {
         }
         if name.ends_with(".json") {
             match serde_json::from_str(text) {
-                Ok(value) => json::read(&value),
+                Ok(value) => Self {
+                    demands: demand::json::read(&value, text, kind_of(name)),
+                    ..json::read(&value)
+                },
                 Err(error) => fault(Some(error.line()), &error.to_string()),
             }
         } else {
             match parse_body(text) {
-                Ok(body) => read(&body, text),
+                Ok(body) if name.ends_with(LOCK_FILE) => Self {
+                    demands: demand::read_lock(&body, text),
+                    ..Self::default()
+                },
+                Ok(body) => Self {
+                    demands: demand::read(&body, text, kind_of(name)),
+                    ..read(&body, text)
+                },
                 Err(error) => guess(text, fault(Some(error.location().line()), error.message())),
             }
         }
+    }
+}
+
+/// Whether a file of that path overrides others.
+fn kind_of(path: &str) -> Kind {
+    match is_override(path.rsplit('/').next().unwrap_or_default()) {
+        true => Kind::Override,
+        false => Kind::Ordinary,
     }
 }
 
@@ -259,70 +293,59 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 mod json {
     use hcl_edit::parser::parse_template;
     use hcl_edit::visit::Visit;
-    use serde_json::{Map, Value};
 
     use super::super::Backend;
+    use super::super::demand::json::Json;
     use super::{Configuration, LocalModule, Mentions, SUBSTANCE, Substance, is_local};
 
     /// Reads configuration in the JSON syntax.
-    pub(super) fn read(value: &Value) -> Configuration {
+    pub(super) fn read(top: &Json) -> Configuration {
         let mut read = Configuration::default();
         let mut mentions = Mentions::default();
-        visit(value, &mut mentions);
+        visit(top, &mut mentions);
         read.mentions = mentions.found;
-        for top in objects(value) {
-            if top.keys().any(|kind| SUBSTANCE.contains(&kind.as_str())) {
-                read.substance = Substance::Much;
+        if top
+            .entries()
+            .iter()
+            .any(|(kind, _)| SUBSTANCE.contains(kind))
+        {
+            read.substance = Substance::Much;
+        }
+        let modules = top.all("module").into_iter().flat_map(Json::entries);
+        for source in modules.flat_map(|(_, module)| module.all("source")) {
+            if let Some(source) = source.text().filter(|source| is_local(source)) {
+                read.modules.push(LocalModule {
+                    source: source.to_owned(),
+                    line: None,
+                });
             }
-            let modules = top.get("module").into_iter().flat_map(objects);
-            for module in modules.flat_map(Map::values).flat_map(objects) {
-                if let Some(Value::String(source)) = module.get("source")
-                    && is_local(source)
-                {
-                    read.modules.push(LocalModule {
-                        source: source.clone(),
-                        line: None,
-                    });
-                }
+        }
+        for settings in top.all("terraform") {
+            let versions = settings.all("required_version");
+            let versions = versions.into_iter().filter_map(Json::text);
+            read.required_version.extend(versions.map(str::to_owned));
+            if !settings.all("cloud").is_empty() {
+                read.backend = Some(Backend::Cloud);
             }
-            for settings in top.get("terraform").into_iter().flat_map(objects) {
-                if let Some(Value::String(version)) = settings.get("required_version") {
-                    read.required_version.push(version.clone());
-                }
-                if settings.contains_key("cloud") {
-                    read.backend = Some(Backend::Cloud);
-                }
-                let backends = settings.get("backend").into_iter().flat_map(objects);
-                if let Some(name) = backends.flat_map(Map::keys).next() {
-                    read.backend = Some(Backend::Named(name.clone()));
-                }
+            let backends = settings.all("backend").into_iter().flat_map(Json::entries);
+            if let Some((name, _)) = backends.into_iter().next() {
+                read.backend = Some(Backend::Named(name.to_owned()));
             }
         }
         read
     }
 
-    /// The objects that a value holds: itself, or those of its list.
-    ///
-    /// The JSON syntax lets every block be one object or a list of them.
-    fn objects(value: &Value) -> Vec<&Map<String, Value>> {
-        match value {
-            Value::Object(object) => vec![object],
-            Value::Array(list) => list.iter().filter_map(Value::as_object).collect(),
-            _ => Vec::new(),
-        }
-    }
-
     /// Visits every string that is a template; the parser of JSON bounds the depth.
-    fn visit(value: &Value, mentions: &mut Mentions) {
+    fn visit(value: &Json, mentions: &mut Mentions) {
         match value {
-            Value::String(text) if text.contains("${") || text.contains("%{") => {
+            Json::Text(text) if text.contains("${") || text.contains("%{") => {
                 if let Ok(template) = parse_template(text) {
                     mentions.visit_template(&template);
                 }
             }
-            Value::Array(list) => list.iter().for_each(|value| visit(value, mentions)),
-            Value::Object(object) => object.values().for_each(|value| visit(value, mentions)),
-            _ => {}
+            Json::List(list) => list.iter().for_each(|value| visit(value, mentions)),
+            Json::Object(object) => object.iter().for_each(|(_, value)| visit(value, mentions)),
+            Json::Text(_) | Json::Plain(_) => {}
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod closure;
 mod configuration;
+mod demand;
 mod discover;
 mod mention;
 mod path;
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 use crate::id::ObjectId;
 use crate::workspace::{Declaration, Settings, Workspace};
 
+pub use demand::{Asked, Demand, Source};
 pub use path::{FollowError, Followed, follow};
 
 use reader::Reader;
@@ -106,6 +108,8 @@ pub struct Resolved {
     /// Paths of the files that concern it: those that a run needs, and those
     /// that are only watched.
     pub files: BTreeSet<String>,
+    /// The folders of the local modules that it is made of, its own among them.
+    pub modules: BTreeSet<String>,
     /// Where it says that its state is.
     pub backend: Backend,
     /// What it demands of Terraform's version, as written; its modules' demands are not among them.
@@ -227,6 +231,7 @@ pub fn resolve(tree: &dyn Tree, declaration: &Declaration) -> Result<Vec<Resolve
                 inputs: digest(tree, &closure.files, &workspace.settings),
                 workspace,
                 files: closure.files,
+                modules: closure.modules,
                 backend: closure.backend,
                 required_version: closure.required_version,
                 origin,
@@ -235,6 +240,51 @@ pub fn resolve(tree: &dyn Tree, declaration: &Declaration) -> Result<Vec<Resolve
             })
         })
         .collect()
+}
+
+/// Reads what the configuration of a tree asks of the world.
+pub struct DemandReader<'t>(Reader<'t>);
+
+impl<'t> DemandReader<'t> {
+    /// Looks at `tree`; nothing is read yet.
+    pub fn new(tree: &'t dyn Tree) -> Self {
+        Self(Reader::new(tree))
+    }
+
+    /// What the configuration of a folder asks for, file by file. Of a root module that is with
+    /// its lock file and its tests.
+    ///
+    /// # Errors
+    ///
+    /// Where a file cannot be read.
+    pub fn read(&self, dir: &str, part: Part) -> Result<Vec<Demand>, TreeError> {
+        let mut demands = Vec::new();
+        let mut add = |file: &str, found: &[demand::Found]| {
+            demands.extend(found.iter().map(|(line, asked)| Demand {
+                file: file.to_owned(),
+                line: *line,
+                asked: asked.clone(),
+            }));
+        };
+        for (file, configuration) in self.0.configuration(dir)? {
+            add(file, &configuration.demands);
+        }
+        if part == Part::Root {
+            for (file, configuration) in self.0.beside(dir)? {
+                add(file, &configuration.demands);
+            }
+        }
+        Ok(demands)
+    }
+}
+
+/// What a folder of configuration is of a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The root module.
+    Root,
+    /// A module that it uses.
+    Module,
 }
 
 /// The folders of `tree` that are root modules, by path; the top is the empty path.

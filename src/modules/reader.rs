@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::configuration::{Configuration, is_configuration};
+use super::configuration::{Configuration, LOCK_FILE, is_configuration};
 use super::path::{FollowError, follow, parent, prefix};
 use super::{EntryKind, Tree, TreeError};
 
@@ -64,6 +64,40 @@ impl<'t> Reader<'t> {
         Ok(paths
             .iter()
             .filter_map(|path| Some((*path, Rc::clone(parsed.get(path)?))))
+            .collect())
+    }
+
+    /// What else of a root module's folder is read: the lock file, and the tests.
+    pub(super) fn beside(&self, dir: &str) -> Result<Vec<(&'t str, Configuration)>, TreeError> {
+        let is_test = |path: &str| {
+            let tests = ["", "tests/"].map(|folder| format!("{}{folder}", prefix(dir)));
+            let endings = ["test.hcl", "test.json"];
+            let endings = ["tf", "tofu"]
+                .into_iter()
+                .flat_map(|t| endings.map(|e| format!(".{t}{e}")));
+            tests
+                .iter()
+                .any(|folder| parent(path) == folder.trim_end_matches('/'))
+                && endings.into_iter().any(|ending| path.ends_with(&ending))
+        };
+        let lock = format!("{}{LOCK_FILE}", prefix(dir));
+        let paths: Vec<&str> = self
+            .below(dir)
+            .filter(|path| self.is_file(path) && (*path == lock || is_test(path)))
+            .collect();
+        let contents: Result<Vec<_>, _> = paths
+            .into_iter()
+            .map(|path| Ok((path, self.content(path)?)))
+            .collect();
+        let contents = contents?;
+        let read = Configuration::parse_all(&contents).map_err(|source| TreeError::Unreadable {
+            path: dir.to_owned(),
+            source: source.into(),
+        })?;
+        Ok(contents
+            .into_iter()
+            .map(|(path, _)| path)
+            .zip(read)
             .collect())
     }
 

@@ -8,16 +8,25 @@ use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
 use super::git_tree::GitTree;
+use super::names;
+use crate::config::Size;
 use crate::modules::{Entry, EntryKind, FollowError, Tree, TreeError, follow};
 
-/// Bytes that a checkout may have in all. A few large blobs under many names could fill any disk.
-const SIZE_LIMIT: u64 = 4 * 1024 * 1024 * 1024;
+/// Which symbolic links a checkout writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// Those that stay within the tree; any other is an error.
+    Within,
+    /// All, wherever they lead.
+    Anywhere,
+}
 
 /// Writes `paths` of `tree`, or all of it, into the folder `into`.
 pub(super) fn write(
     tree: &GitTree,
     paths: Option<&BTreeSet<String>>,
     into: &Path,
+    which: Links,
 ) -> Result<(), SourceError> {
     fs::create_dir_all(into).map_err(|error| SourceError::io("make", into, error))?;
     let mut there = fs::read_dir(into).map_err(|error| SourceError::io("read", into, error))?;
@@ -42,14 +51,17 @@ pub(super) fn write(
         if !matches!(entry.kind, EntryKind::Submodule) {
             size += tree.size(entry)?;
         }
-        if size > SIZE_LIMIT {
-            let limit = "4 GiB to check out";
+        // A few large blobs under many names could fill any disk.
+        let most = tree.limits().tree;
+        if size > most {
             return Err(SourceError::TooLarge {
                 tree: tree.id().to_string(),
-                limit,
+                limit: format!("{} to check out", Size(most)),
+                key: Some("tree"),
             });
         }
     }
+    names::check(chosen.iter().map(|(path, _)| path.as_str()))?;
     let mut folders = BTreeSet::from([into.to_owned()]);
     // Links come last, so that no file can be written through one.
     let (links, files): (Vec<_>, Vec<_>) = chosen
@@ -61,17 +73,18 @@ pub(super) fn write(
             EntryKind::Executable => 0o755,
             EntryKind::Symlink | EntryKind::Submodule => continue,
         };
+        let content = tree.content(path, entry)?;
         let to = place(into, path, &mut folders)?;
         OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(mode)
             .open(&to)
-            .and_then(|mut file| file.write_all(&tree.content(entry).map_err(io::Error::other)?))
+            .and_then(|mut file| file.write_all(&content))
             .map_err(|error| SourceError::io("write", &to, error))?;
     }
     for (path, entry) in links {
-        let target = link_target(tree, path, entry)?;
+        let target = link_target(tree, path, entry, which)?;
         let to = place(into, path, &mut folders)?;
         symlink(&target, &to).map_err(|error| SourceError::io("make the link", &to, error))?;
     }
@@ -90,13 +103,20 @@ fn place(into: &Path, path: &str, folders: &mut BTreeSet<PathBuf>) -> Result<Pat
 }
 
 /// What a link is to hold, if all the way that it leads stays within the tree.
-fn link_target(tree: &GitTree, path: &str, entry: &Entry) -> Result<String, SourceError> {
-    let target = String::from_utf8(tree.content(entry)?).map_err(|_| SourceError::Hostile {
-        path: path.to_owned(),
-        reason: "the target of the link is no UTF-8 text",
-    })?;
+fn link_target(
+    tree: &GitTree,
+    path: &str,
+    entry: &Entry,
+    which: Links,
+) -> Result<String, SourceError> {
+    let target =
+        String::from_utf8(tree.content(path, entry)?).map_err(|_| SourceError::Hostile {
+            path: path.to_owned(),
+            reason: "the target of the link is no UTF-8 text",
+        })?;
     match follow(tree, "", path) {
         Ok(_) => Ok(target),
+        Err(_) if which == Links::Anywhere => Ok(target),
         Err(FollowError::Leaves) => Err(SourceError::EscapingLink {
             path: path.to_owned(),
             target,

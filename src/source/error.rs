@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::Size;
 use crate::id::{BranchName, CommitSha};
 
 /// The cause of an error.
@@ -185,12 +186,36 @@ pub enum SourceError {
         target: String,
     },
     /// A tree or checkout is larger than is sensible.
-    #[error("the tree {tree} has more than {limit}, which no repository of infrastructure needs")]
+    #[error("the tree {tree} has more than {limit}; make it smaller{}", raise(key))]
     TooLarge {
         /// The tree.
         tree: String,
         /// The limit, with its unit.
-        limit: &'static str,
+        limit: String,
+        /// The key in `[limits]` that raises it, where one does.
+        key: Option<&'static str>,
+    },
+    /// A file is larger than is allowed.
+    #[error(
+        "`{path}` is larger than {limit}; take it out of the commit, or raise `file` in `[limits]`"
+    )]
+    FileTooLarge {
+        /// The path in the tree.
+        path: String,
+        /// The limit.
+        limit: Size,
+    },
+    /// A remote sends more than is allowed; nothing of it was kept.
+    #[error(
+        "{url} sent more than {limit} for {wanted}; nothing of it was kept. Raise `pack` in `[limits]` where it is meant to be so large"
+    )]
+    PackTooLarge {
+        /// The remote's URL.
+        url: String,
+        /// The limit.
+        limit: Size,
+        /// What was asked for.
+        wanted: String,
     },
     /// The folder is in no git repository.
     #[error("{} is in no git repository; run `git init` there, or name a folder that is", path.display())]
@@ -293,12 +318,14 @@ impl SourceError {
             Self::Unrelated { .. }
             | Self::Hostile { .. }
             | Self::EscapingLink { .. }
-            | Self::TooLarge { .. } => Remedy::ChangeCommit,
+            | Self::TooLarge { .. }
+            | Self::FileTooLarge { .. } => Remedy::ChangeCommit,
             Self::Address { .. }
             | Self::AuthRefused { .. }
             | Self::MayNotPush { .. }
             | Self::NoSuchRepository { .. }
             | Self::NoSuchBranch { .. }
+            | Self::PackTooLarge { .. }
             | Self::Protocol { .. }
             | Self::NotOurs { .. }
             | Self::NotARepository { .. }
@@ -348,6 +375,14 @@ pub(super) fn one_line(text: &str) -> String {
         .filter(|word| !word.is_empty())
         .collect();
     words.join(" ").chars().take(MESSAGE_LIMIT).collect()
+}
+
+/// Says which setting raises a limit.
+fn raise(key: &Option<&'static str>) -> String {
+    match key {
+        Some(key) => format!(", or raise `{key}` in `[limits]`"),
+        None => String::new(),
+    }
 }
 
 /// Says which branches have a similar name.

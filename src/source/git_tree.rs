@@ -6,11 +6,13 @@ use git2::{Oid, Repository};
 
 use super::error::SourceError;
 use super::mirror::{object_id, oid};
+use super::names;
+use crate::config::{Limits, Size};
 use crate::id::ObjectId;
 use crate::modules::{Entry, EntryKind, Tree, TreeError};
 
-/// Files and folders that a tree may have. A few small objects can spell out billions.
-const ENTRIES_LIMIT: usize = 500_000;
+/// How deep folders may be in each other.
+const DEPTH_LIMIT: usize = 100;
 
 /// Bytes that a path may have: what Linux takes (`PATH_MAX`).
 const PATH_LIMIT: usize = 4_096;
@@ -27,6 +29,7 @@ pub struct GitTree {
     illegible: BTreeSet<String>,
     id: ObjectId,
     repo: Repository,
+    limits: Limits,
 }
 
 impl std::fmt::Debug for GitTree {
@@ -36,6 +39,7 @@ impl std::fmt::Debug for GitTree {
             illegible: _,
             id,
             repo: _,
+            limits: _,
         } = self;
         f.debug_struct("GitTree")
             .field("id", id)
@@ -45,15 +49,21 @@ impl std::fmt::Debug for GitTree {
 }
 
 impl GitTree {
-    /// Lists a tree of `repo`.
-    pub(super) fn read(repo: Repository, tree: &ObjectId) -> Result<Self, SourceError> {
+    /// Lists a tree of `repo`. A few small objects can spell out billions of files.
+    pub(super) fn read(
+        repo: Repository,
+        tree: &ObjectId,
+        limits: Limits,
+    ) -> Result<Self, SourceError> {
         let mut files = BTreeMap::new();
         let mut illegible = BTreeSet::new();
         let failed = |error| SourceError::git(repo.path(), format!("read tree {tree}"), error);
-        let too_large = |limit| SourceError::TooLarge {
+        let too_large = |limit, key| SourceError::TooLarge {
             tree: tree.to_string(),
             limit,
+            key,
         };
+        let most = usize::try_from(limits.files).unwrap_or(usize::MAX);
         let mut ahead: Vec<(String, Oid)> = vec![(String::new(), oid(tree.as_str()))];
         let (mut entries, mut bytes_of_paths) = (0, 0);
         while let Some((prefix, id)) = ahead.pop() {
@@ -81,8 +91,18 @@ impl GitTree {
                 }
                 entries += 1;
                 bytes_of_paths += path.len();
-                if entries > ENTRIES_LIMIT || bytes_of_paths > PATHS_LIMIT {
-                    return Err(too_large("500,000 files and folders, or 128 MiB of paths"));
+                if entries > most {
+                    let limit = format!("{most} files and folders");
+                    return Err(too_large(limit, Some("files")));
+                }
+                if bytes_of_paths > PATHS_LIMIT {
+                    return Err(too_large("128 MiB of paths".to_owned(), None));
+                }
+                if path.matches('/').count() > DEPTH_LIMIT {
+                    return Err(too_large(
+                        format!("{DEPTH_LIMIT} folders in each other"),
+                        None,
+                    ));
                 }
                 let is_illegible = text.is_err() || illegible.contains(&prefix);
                 let kind = match entry.filemode() {
@@ -116,6 +136,7 @@ impl GitTree {
             illegible,
             id: tree.clone(),
             repo,
+            limits,
         })
     }
 
@@ -145,8 +166,19 @@ impl GitTree {
         }
     }
 
-    /// The content of a file.
-    pub(super) fn content(&self, entry: &Entry) -> Result<Vec<u8>, SourceError> {
+    /// What it was listed within.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The content of a file, which is held in memory as a whole.
+    pub(super) fn content(&self, path: &str, entry: &Entry) -> Result<Vec<u8>, SourceError> {
+        if self.size(entry)? > self.limits.file {
+            return Err(SourceError::FileTooLarge {
+                path: path.to_owned(),
+                limit: Size(self.limits.file),
+            });
+        }
         match self.repo.find_blob(oid(entry.id.as_str())) {
             Ok(blob) => Ok(blob.content().to_vec()),
             Err(error) => Err(SourceError::git(
@@ -167,19 +199,27 @@ impl Tree for GitTree {
         let entry = self.files.get(path).ok_or_else(|| TreeError::Missing {
             path: path.to_owned(),
         })?;
-        self.content(entry).map_err(|error| TreeError::Unreadable {
-            path: path.to_owned(),
-            source: error.into(),
-        })
+        self.content(path, entry)
+            .map_err(|error| TreeError::Unreadable {
+                path: path.to_owned(),
+                source: error.into(),
+            })
     }
 }
 
 /// Says why no honest tree has an entry of that name. git refuses such names
 /// when it makes a tree; a server that does not check passes them on.
 fn danger(name: &[u8]) -> Option<&'static str> {
-    let folded = name.to_ascii_lowercase();
-    let trimmed = folded.trim_ascii_end();
-    let trimmed = trimmed.strip_suffix(b".").unwrap_or(trimmed);
+    // What some file systems leave out of a name, at its end (and behind a colon) or anywhere.
+    let visible: String = String::from_utf8_lossy(name)
+        .chars()
+        .filter(|c| !names::is_invisible(*c))
+        .collect();
+    let folded = visible.to_ascii_lowercase();
+    let folded = folded.split(':').next().unwrap_or_default();
+    let trimmed = folded
+        .trim_end_matches([' ', '.', '\t', '\n', '\r'])
+        .as_bytes();
     match name {
         b"" | b"." | b".." => Some("its path leaves the folder that it is in"),
         _ if name.contains(&b'/') || name.contains(&0) => Some("its name is no name of a file"),

@@ -7,6 +7,7 @@ use git2::{ErrorCode, ObjectType, Odb, Oid, PackBuilder, Repository, RepositoryO
 
 use super::error::{Login, SourceError};
 use super::peer::{Peer, Receiver, Update};
+use crate::config::Size;
 
 /// A repository on this machine. It is read, and none of its programs run.
 pub(super) struct Local {
@@ -93,7 +94,13 @@ impl Peer for Local {
         Ok(refs)
     }
 
-    fn pack(&mut self, wants: &[Oid], haves: &[Oid], odb: &Odb<'_>) -> Result<(), SourceError> {
+    fn pack(
+        &mut self,
+        wants: &[Oid],
+        haves: &[Oid],
+        odb: &Odb<'_>,
+        most: u64,
+    ) -> Result<(), SourceError> {
         let store = |source| SourceError::Store {
             url: self.shown.clone(),
             source,
@@ -102,13 +109,25 @@ impl Peer for Local {
         let mut builder = self.builder(wants, haves).map_err(read)?;
         let mut writer = odb.packwriter().map_err(store)?;
         let mut written = Ok(());
+        let mut size = 0;
         let built = builder.foreach(|piece| {
+            size += piece.len() as u64;
+            if size > most {
+                return false;
+            }
             written = writer
                 .write_all(piece)
                 .map_err(|_| git2::Error::last_error(-1));
             written.is_ok()
         });
         written.map_err(store)?;
+        if size > most {
+            return Err(SourceError::PackTooLarge {
+                url: self.shown.clone(),
+                limit: Size(most),
+                wanted: "its commits".to_owned(),
+            });
+        }
         built.map_err(read)?;
         writer.commit().map_err(store)?;
         Ok(())

@@ -10,10 +10,11 @@ use git2::{RepositoryOpenFlags, Sort};
 use tracing::warn;
 
 use super::address::RemoteAddress;
-use super::checkout;
+use super::checkout::{self, Links};
 use super::error::SourceError;
 use super::git_tree::GitTree;
 use super::peer::Network;
+use crate::config::Limits;
 use crate::id::{BranchName, CommitSha, ObjectId};
 
 /// Where the base branches' heads are kept.
@@ -38,6 +39,7 @@ pub(super) const TIDYING: &str = "tidying-";
 pub struct Mirror {
     path: PathBuf,
     network: Network,
+    limits: Limits,
 }
 
 /// Which proposals a fetch is to bring.
@@ -73,6 +75,7 @@ impl Mirror {
         let mirror = Self {
             path: path.to_owned(),
             network: Network::default(),
+            limits: Limits::default(),
         };
         let found = match mirror.examine() {
             Ok(Condition::Missing) => return mirror.make().map(|()| mirror),
@@ -103,6 +106,12 @@ impl Mirror {
     /// The same mirror, with another way to reach remotes.
     pub fn with_network(mut self, network: Network) -> Self {
         self.network = network;
+        self
+    }
+
+    /// The same mirror, with other limits of what a fetch brings and a tree has.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -158,7 +167,7 @@ impl Mirror {
     /// # Errors
     ///
     /// Those of the connection; [`SourceError::NoSuchBranch`] where there is no
-    /// such base branch, in which case nothing is fetched.
+    /// such base branch, in which case nothing is fetched; [`SourceError::PackTooLarge`].
     pub fn fetch(
         &self,
         remote: &RemoteAddress,
@@ -220,7 +229,19 @@ impl Mirror {
         if !wants.is_empty() {
             let wants: Vec<Oid> = wants.into_iter().collect();
             let haves = haves(&repo).map_err(failed)?;
-            peer.pack(&wants, &haves, &odb)?;
+            peer.pack(&wants, &haves, &odb, self.limits.pack)
+                .map_err(|error| match error {
+                    SourceError::PackTooLarge { url, limit, .. } => SourceError::PackTooLarge {
+                        url,
+                        limit,
+                        wanted: match proposals.len() {
+                            0 => format!("`{branch}`"),
+                            1 => "one proposal".to_owned(),
+                            more => format!("`{branch}` and {more} proposals"),
+                        },
+                    },
+                    error => error,
+                })?;
             odb.refresh().map_err(failed)?;
         }
         let is_commit = |id: &Oid| repo.find_commit(*id).is_ok();
@@ -280,7 +301,7 @@ impl Mirror {
     /// [`SourceError::Hostile`] where a path in it could not be a file of its
     /// own anywhere, [`SourceError::TooLarge`], or where the mirror cannot be read.
     pub fn tree(&self, tree: &ObjectId) -> Result<GitTree, SourceError> {
-        GitTree::read(self.repo()?, tree)
+        GitTree::read(self.repo()?, tree, self.limits)
     }
 
     /// Writes the files of a tree (those of `paths`, where it is given; what is
@@ -299,8 +320,14 @@ impl Mirror {
         tree: &ObjectId,
         paths: Option<&BTreeSet<String>>,
         into: &Path,
+        links: Links,
     ) -> Result<(), SourceError> {
-        checkout::write(&self.tree(tree)?, paths, into)
+        checkout::write(&self.tree(tree)?, paths, into, links)
+    }
+
+    /// What a fetch may bring and a tree may have.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// How remotes are reached.

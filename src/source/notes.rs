@@ -55,7 +55,9 @@ impl Mirror {
                 let odb = repo
                     .odb()
                     .map_err(|error| self.failed("read its notes", error))?;
-                network.connect(remote)?.pack(&[old], &[], &odb)?;
+                network
+                    .connect(remote)?
+                    .pack(&[old], &[], &odb, self.limits().pack)?;
             }
             // Opened anew, so that what was fetched is seen.
             let repo = self.repo()?;

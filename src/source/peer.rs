@@ -20,10 +20,17 @@ pub(super) trait Peer {
     /// Its refs whose names begin with one of `prefixes`.
     fn list(&mut self, prefixes: &[String]) -> Result<Vec<(String, Oid)>, SourceError>;
 
-    /// Puts into `odb` whatever `wants` need and `haves` do not have: all of it or nothing.
+    /// Puts into `odb` whatever `wants` need and `haves` do not have: all of it or nothing, and
+    /// nothing where it is more than `most` bytes as it is sent.
     ///
     /// It may be called once, and ends the connection.
-    fn pack(&mut self, wants: &[Oid], haves: &[Oid], odb: &Odb<'_>) -> Result<(), SourceError>;
+    fn pack(
+        &mut self,
+        wants: &[Oid],
+        haves: &[Oid],
+        odb: &Odb<'_>,
+        most: u64,
+    ) -> Result<(), SourceError>;
 }
 
 /// A remote repository, connected to change a ref of it.

@@ -15,6 +15,7 @@ use git2::{Odb, OdbPackwriter, Oid};
 use super::error::{SourceError, one_line};
 use super::peer::Peer;
 use super::wire::{Band, Packet, band, line, read_packet, text};
+use crate::config::Size;
 
 /// A connection to `git-upload-pack`, however it is made.
 pub(super) trait Channel {
@@ -53,6 +54,8 @@ pub(super) enum Trouble {
     Unexpected(String),
     /// The pack could not be stored.
     Store(git2::Error),
+    /// The pack is larger than this.
+    TooLarge(Size),
 }
 
 impl From<io::Error> for Trouble {
@@ -111,7 +114,13 @@ impl<C: Channel> Peer for Conversation<C> {
         }
     }
 
-    fn pack(&mut self, wants: &[Oid], haves: &[Oid], odb: &Odb<'_>) -> Result<(), SourceError> {
+    fn pack(
+        &mut self,
+        wants: &[Oid],
+        haves: &[Oid],
+        odb: &Odb<'_>,
+        most: u64,
+    ) -> Result<(), SourceError> {
         let mut request = match &self.server {
             Server::Two { capabilities } => {
                 let mut request = command("fetch", capabilities);
@@ -161,7 +170,7 @@ impl<C: Channel> Peer for Conversation<C> {
             };
             begun.and_then(|()| {
                 let mut writer = odb.packwriter().map_err(Trouble::Store)?;
-                read_pack(&mut *answer, &mut writer)
+                read_pack(&mut *answer, &mut writer, most)
             })
         };
         stored.map_err(|trouble| explain(&mut self.channel, "send commits", trouble))
@@ -289,7 +298,8 @@ fn skip_to_packfile(from: &mut dyn Read) -> Result<(), Trouble> {
 }
 
 /// Stores a pack; nothing of it is kept unless all of it came.
-fn read_pack(from: &mut dyn Read, into: &mut OdbPackwriter<'_>) -> Result<(), Trouble> {
+fn read_pack(from: &mut dyn Read, into: &mut OdbPackwriter<'_>, most: u64) -> Result<(), Trouble> {
+    let mut size = 0;
     let stored = |_| Trouble::Store(git2::Error::last_error(-1));
     while let Some(packet) = data(from)? {
         // Version 0 says first what it recognised: one line or more, none of which is in a band.
@@ -298,7 +308,13 @@ fn read_pack(from: &mut dyn Read, into: &mut OdbPackwriter<'_>) -> Result<(), Tr
         }
         refuse_error(&packet)?;
         match band(&packet)? {
-            Band::Pack(piece) => into.write_all(piece).map_err(stored)?,
+            Band::Pack(piece) => {
+                size += piece.len() as u64;
+                if size > most {
+                    return Err(Trouble::TooLarge(Size(most)));
+                }
+                into.write_all(piece).map_err(stored)?;
+            }
             Band::Progress => {}
             Band::Error(message) => return Err(Trouble::Refused(message)),
         }
@@ -358,6 +374,11 @@ pub(super) fn explain(channel: &mut dyn Channel, tried: &str, trouble: Trouble) 
         },
         Trouble::Unexpected(what) => SourceError::Protocol { url, what },
         Trouble::Store(source) => SourceError::Store { url, source },
+        Trouble::TooLarge(limit) => SourceError::PackTooLarge {
+            url,
+            limit,
+            wanted: "its commits".to_owned(),
+        },
     }
 }
 

@@ -141,6 +141,23 @@ impl Walk {
         Ok(())
     }
 
+    /// The files of Terraform's own folders that git has all the same, by their paths below the
+    /// top. A walk does not meet them.
+    pub(super) fn committed_caches(&self) -> Vec<String> {
+        let Some((_, below, index)) = &self.git else {
+            return Vec::new();
+        };
+        let in_cache = |path: &str| path.split('/').any(|part| part == SKIPPED[1]);
+        index
+            .iter()
+            .filter_map(|entry| {
+                let path = PathBuf::from(String::from_utf8(entry.path).ok()?);
+                path.strip_prefix(below).ok()?.to_str().map(str::to_owned)
+            })
+            .filter(|path| in_cache(path))
+            .collect()
+    }
+
     /// Which files of a folder are met, given the choice for the folder above it.
     fn choice(&self, dir: &str, above: Choice) -> Choice {
         let kept =

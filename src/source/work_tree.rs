@@ -12,6 +12,7 @@ use super::error::SourceError;
 use super::git_tree::GitTree;
 use super::mirror::{commit_sha, object_id};
 use super::walk::{Submodules, Walk, discover};
+use crate::config::Limits;
 use crate::id::CommitSha;
 use crate::modules::{Entry, EntryKind, Tree, TreeError};
 
@@ -23,7 +24,7 @@ const NEAR_LIMIT: usize = 3;
 
 /// A folder as it lies on the disk.
 ///
-/// Left out are `.git`, `.terraform`, and what git ignores, though variable
+/// Left out are `.git`, `.terraform` (but what of it is committed is listed), and what git ignores, though variable
 /// files (`*.tfvars`) are kept: they are ignored more often than not, and
 /// Terraform reads them all the same.
 #[derive(Debug)]
@@ -56,7 +57,8 @@ impl WorkTree {
     /// where it is a repository of somebody else.
     pub fn open(top: &Path) -> Result<Self, SourceError> {
         let mut files = BTreeMap::new();
-        Walk::new(top)?.files(&mut |file| {
+        let walk = Walk::new(top)?;
+        walk.files(&mut |file| {
             let id = match file.kind {
                 EntryKind::Submodule => file.submodule,
                 EntryKind::Symlink => hash(top, &link_text(&file.path)?)?,
@@ -75,6 +77,14 @@ impl WorkTree {
             );
             Ok(())
         })?;
+        for path in walk.committed_caches() {
+            // They are listed for those who would not have them there; what they hold is nobody's.
+            if top.join(&path).is_file() {
+                let id = object_id(hash(top, path.as_bytes())?);
+                let kind = EntryKind::Regular;
+                files.insert(path, Entry { id, kind });
+            }
+        }
         Ok(Self {
             top: top.to_owned(),
             files,
@@ -149,11 +159,17 @@ impl WorkTree {
             base => base.map_err(failed)?,
         };
         let tree = object_id(repo.find_commit(base).map_err(failed)?.tree_id());
+        // The repository is the person's own, as large as it is.
+        let limits = Limits {
+            files: u64::MAX,
+            file: u64::MAX,
+            ..Limits::default()
+        };
         let remotes = remotes(&repo);
         Ok(Base {
             head: commit_sha(head),
             remotes,
-            tree: GitTree::read(repo, &tree)?,
+            tree: GitTree::read(repo, &tree, limits)?,
             commit: commit_sha(base),
             revision,
         })

@@ -20,7 +20,7 @@ pub use wanted::drift_report;
 
 use crate::clock::{Timestamp, now};
 use crate::fleet::{Fleet, Tracked};
-use crate::forge::{CheckRun, CheckState, Forge, ForgeError, Issue, Reaction, Speaks, Status};
+use crate::forge::{CheckRun, CheckState, ForgeError, Issue, Reaction, Speaks, Status};
 use crate::id::{CommentId, CommitSha, IssueNumber};
 use crate::report::ReportError;
 use crate::store::{StoreError, Telling};
@@ -193,7 +193,7 @@ async fn show(
     let outcome = match (tracked.forge.speaks(), &wanted) {
         // Every remote takes notes, one without a forge too.
         (Speaks::Yes, _) | (Speaks::No, Wanted::Notes { .. }) => {
-            send(tracked.forge.as_ref(), tracked, telling, wanted).await
+            send(fleet, tracked, telling, wanted).await
         }
         (Speaks::No, _) => Ok(None),
     };
@@ -233,12 +233,12 @@ fn wait_after(error: &ForgeError, attempts: u32) -> TimeDelta {
 }
 
 async fn send(
-    forge: &dyn Forge,
+    fleet: &Fleet,
     tracked: &Tracked,
     telling: &Telling,
     wanted: Wanted,
 ) -> Result<Option<u64>, ForgeError> {
-    let repo = tracked.repo();
+    let (repo, forge) = (tracked.repo(), tracked.forge.as_ref());
     match wanted {
         Wanted::Comment { issue: None, .. } => Ok(None),
         Wanted::Comment {
@@ -260,7 +260,9 @@ async fn send(
         Wanted::Check { commit, check } => {
             forge.upsert_check(repo, &commit, &check).await.map(Some)
         }
-        Wanted::Notes { notes } => notes::write(tracked, notes).await.map(|()| None),
+        Wanted::Notes { notes } => notes::write(tracked, fleet.config.limits, notes)
+            .await
+            .map(|()| None),
         Wanted::Reactions { comment, reactions } => {
             match forge.react(repo, comment, &reactions).await {
                 // The comment was deleted: nobody waits for an answer.

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::Wanted;
 use super::wanted::{Outcome, outcome};
 use crate::clock::now;
+use crate::config::Limits;
 use crate::decide::RunFacts;
 use crate::fleet::Tracked;
 use crate::forge::ForgeError;
@@ -81,6 +82,7 @@ fn ended(how: &str, commit: &CommitSha, run: &RunFacts) -> String {
 /// Writes notes to the repository's remote.
 pub(super) async fn write(
     tracked: &Tracked,
+    limits: Limits,
     notes: BTreeMap<CommitSha, String>,
 ) -> Result<(), ForgeError> {
     let remote = tracked.forge.remote(tracked.repo()).await?;
@@ -90,7 +92,8 @@ pub(super) async fn write(
     };
     let path = tracked.mirror.clone();
     let written = tokio::task::spawn_blocking(move || {
-        Mirror::open(&path)?.write_notes(&address, NOTES, &notes, now())
+        let mirror = Mirror::open(&path)?.with_limits(limits);
+        mirror.write_notes(&address, NOTES, &notes, now())
     })
     .await;
     let error = match written {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{WatchError, touched_names};
 use crate::clock::Timestamp;
@@ -31,24 +31,51 @@ pub(super) fn fetch_missing(
     look: &Look,
 ) -> Result<(), SourceError> {
     let branch = &tracked.declaration.branch;
-    let ours = || look.open.iter().filter(|p| &p.base_branch == branch);
+    let mut heads: BTreeMap<String, &CommitSha> = BTreeMap::new();
+    for proposal in look.open.iter().filter(|p| &p.base_branch == branch) {
+        // What was too large is not fetched again at each look.
+        if mirror.refused(&proposal.head)?.is_some() {
+            continue;
+        }
+        let name = match &proposal.key {
+            ProposalKey::Pull(number) => number.to_string(),
+            // Beside pull requests it is a branch of the merge queue.
+            ProposalKey::Branch(branch) if tracked.forge.speaks() == Speaks::Yes => {
+                format!("refs/heads/{branch}")
+            }
+            ProposalKey::Branch(branch) => branch.to_string(),
+        };
+        heads.insert(name, &proposal.head);
+    }
     if look
         .base
         .iter()
-        .chain(ours().map(|p| &p.head))
-        .any(|commit| !mirror.has(commit))
+        .chain(heads.values().copied())
+        .all(|commit| mirror.has(commit))
     {
-        let names: BTreeSet<String> = ours()
-            .map(|p| match &p.key {
-                ProposalKey::Pull(number) => number.to_string(),
-                // Beside pull requests it is a branch of the merge queue.
-                ProposalKey::Branch(branch) if tracked.forge.speaks() == Speaks::Yes => {
-                    format!("refs/heads/{branch}")
-                }
-                ProposalKey::Branch(branch) => branch.to_string(),
-            })
-            .collect();
-        mirror.fetch(address, branch, proposal_refs, Heads::Only(&names))?;
+        return Ok(());
+    }
+    let names: BTreeSet<String> = heads.keys().cloned().collect();
+    let fetch =
+        |names: &BTreeSet<String>| mirror.fetch(address, branch, proposal_refs, Heads::Only(names));
+    match fetch(&names) {
+        Err(SourceError::PackTooLarge { .. }) if !names.is_empty() => {}
+        fetched => return fetched.map(drop),
+    }
+    // One proposal that is too large keeps none of the others waiting.
+    let mut good = BTreeSet::new();
+    fetch(&good)?;
+    for (name, head) in heads {
+        let mut with = good.clone();
+        with.insert(name.clone());
+        match fetch(&with) {
+            Ok(_) => good = with,
+            Err(SourceError::PackTooLarge { limit, .. }) => {
+                warn!(repo = %tracked.repo(), proposal = %name, head = %head, "The proposal {name} of {} is larger than {limit} and is not looked at", tracked.repo());
+                mirror.refuse(head)?;
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -168,19 +195,30 @@ pub(super) fn conclude(
         if row.state != ProposalState::Open || proposal.base_branch != tracked.declaration.branch {
             continue;
         }
+        let too_large = mirror.refused(&proposal.head)?;
+        // More is allowed by now, and it was fetched.
+        let was_too_large = too_large.is_none() && mirror.is_marked(&proposal.head);
         let key = tracked.conclusion_key(&[proposal.head.as_str(), base.as_str()]);
-        if row.considered.as_deref() == Some(&key) {
+        if row.considered.as_deref() == Some(&key) && !was_too_large {
             continue;
         }
-        let consideration =
-            match consider(mirror, tracked, base, &base_tree, &at_base, &proposal.head) {
-                Ok(consideration) => consideration,
-                Err(error) => {
-                    // One head that cannot be looked at yet keeps none of the others waiting.
-                    failed.get_or_insert(error);
-                    continue;
-                }
-            };
+        let considered = match too_large {
+            None => consider(mirror, tracked, base, &base_tree, &at_base, &proposal.head),
+            Some(limit) => Ok(Consideration::Impossible {
+                reason: format!(
+                    "what it brings is larger than {limit} and was not fetched; \
+                     make it smaller, or raise `pack` in `[limits]` where it is meant to be so large"
+                ),
+            }),
+        };
+        let consideration = match considered {
+            Ok(consideration) => consideration,
+            Err(error) => {
+                // One head that cannot be looked at yet keeps none of the others waiting.
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
         let contained = matches!(
             &consideration,
             Consideration::Merges {
@@ -199,6 +237,9 @@ pub(super) fn conclude(
         fleet
             .store
             .set_consideration(repo, &proposal.key, &key, &consideration)?;
+        if was_too_large {
+            mirror.forgive(&proposal.head)?;
+        }
     }
     failed.map_or(Ok(()), Err)
 }

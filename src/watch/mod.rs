@@ -296,8 +296,9 @@ impl Watch {
             .map(|p| (p.key.clone(), p.head.clone()))
             .collect();
         let head = base.clone();
+        let limits = self.fleet.config.limits;
         let (base_move, contained) = tokio::task::spawn_blocking(move || {
-            let mirror = Mirror::open(&fetched.mirror)?;
+            let mirror = Mirror::open(&fetched.mirror)?.with_limits(limits);
             history::fetch_missing(&mirror, &fetched, &address, &proposal_refs, &wanted)?;
             let base_move = history::base_move(&mirror, before.as_ref(), &head)?;
             // Only git itself is believed that a branch was put back: everything after it waits for a person.
@@ -339,7 +340,7 @@ impl Watch {
         }
         let (fleet, concluded) = (Arc::clone(&self.fleet), Arc::clone(tracked));
         tokio::task::spawn_blocking(move || {
-            let mirror = Mirror::open(&concluded.mirror)?;
+            let mirror = Mirror::open(&concluded.mirror)?.with_limits(limits);
             history::conclude(&fleet, &concluded, &mirror, &base, at)
         })
         .await??;

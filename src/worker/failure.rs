@@ -2,8 +2,10 @@
 
 use crate::engine::{ApplyEnd, ApplyOutcome, EngineError, ReadingError};
 use crate::fault::chain;
+use crate::plan::{Diagnostic, Severity};
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Failure};
+use crate::trust::Refusal;
 
 /// What to do after an apply that did not succeed.
 pub(super) const AFTER_APPLY: &str =
@@ -17,6 +19,50 @@ pub(super) fn of_checkout(error: &str) -> Failure {
         advice: Some("nothing was planned; the next commit is tried anew".to_owned()),
         ..Failure::default()
     }
+}
+
+/// Code that asks for what nobody allowed.
+///
+/// `folder` is the workspace's: as Terraform does, a diagnostic names a file by the way from there.
+pub fn of_refusals(folder: &str, refusals: &[Refusal]) -> Failure {
+    /// More of them say nothing new.
+    const SHOWN: usize = 20;
+    let diagnostics = refusals.iter().take(SHOWN).map(|refusal| Diagnostic {
+        severity: Severity::Error,
+        summary: format!("Refused by the rule `{}`", refusal.rule),
+        detail: format!("{}.\nTo do: {}.", refusal.what, refusal.advice()),
+        address: None,
+        file: Some(from(folder, &refusal.file)),
+        line: refusal.line.and_then(|line| line.try_into().ok()),
+        snippet: None,
+    });
+    let more = match refusals.len().checked_sub(SHOWN) {
+        None | Some(0) => String::new(),
+        Some(more) => format!(" ({more} more are not shown)"),
+    };
+    Failure {
+        step: "trust".to_owned(),
+        summary: format!("the code asks for what nobody allowed, and was not run{more}"),
+        diagnostics: diagnostics.collect(),
+        advice: Some(
+            "each refusal says what to change; where it is meant to be so, who runs Mainstay loosens the rule for this workspace"
+                .to_owned(),
+        ),
+        ..Failure::default()
+    }
+}
+
+/// The way from a folder of the repository to a file of it.
+fn from(folder: &str, file: &str) -> String {
+    let parts = |path: &str| -> Vec<String> {
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+        parts.map(str::to_owned).collect()
+    };
+    let (folder, file) = (parts(folder), parts(file));
+    let common = folder.iter().zip(&file).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n("..", folder.len() - common);
+    let down = file[common..].iter().map(String::as_str);
+    up.chain(down).collect::<Vec<_>>().join("/")
 }
 
 /// A plan that was made and could not be read.
@@ -86,8 +132,18 @@ mod tests {
 
     use super::*;
     use crate::engine::{Evidence, LockInfo, Step};
-    use crate::plan::{Diagnostic, Severity};
     use crate::report::{Progress, Templates, comment, sample};
+
+    #[test]
+    fn a_refused_file_is_named_from_the_workspaces_folder_as_terraform_names_files() {
+        assert_eq!(from("net", "net/main.tf"), "main.tf");
+        assert_eq!(from("", "net/main.tf"), "net/main.tf");
+        assert_eq!(
+            from("live/net", "modules/a/main.tf"),
+            "../../modules/a/main.tf"
+        );
+        assert_eq!(from("live/net", "live/dns/x.tf"), "../dns/x.tf");
+    }
 
     fn evidence(step: Step, summary: &str, detail: &str) -> Box<Evidence> {
         Box::new(Evidence {

@@ -244,9 +244,9 @@ async fn changed_files(
     applied: Option<ObjectId>,
 ) -> Result<Vec<String>, String> {
     let what = ready.run.what.clone();
-    let tracked = Arc::clone(tracked);
+    let (tracked, limits) = (Arc::clone(tracked), ready.job.limits);
     let found = tokio::task::spawn_blocking(move || {
-        let mirror = Mirror::open(&tracked.mirror)?;
+        let mirror = Mirror::open(&tracked.mirror)?.with_limits(limits);
         let before = match (what.purpose, &what.base) {
             (Purpose::Propose, Some(base)) => Some(mirror.tree_of(base)?),
             _ => applied,

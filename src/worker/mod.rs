@@ -20,11 +20,12 @@ use tempfile::TempDir;
 use tracing::{error, info, warn};
 
 pub use failure::of_engine as failure_of;
+pub use failure::of_refusals;
 pub use owner::Owner;
 pub use places::Places;
 pub use recover::{Recovered, stranded_state};
 
-use self::prepare::problem_warning;
+use self::prepare::{PrepareError, problem_warning};
 use self::recorder::Recorder;
 use crate::clock::now;
 use crate::decide::{Approvals, Next, Ruling, after_plan};
@@ -184,7 +185,12 @@ impl Worker {
         let mut ready = match self.prepare(run).await {
             Ok(ready) => ready,
             Err(error) => {
-                let failure = failure::of_checkout(&chain(&error));
+                let failure = match &error {
+                    PrepareError::Refused { folder, refusals } => {
+                        failure::of_refusals(folder, refusals)
+                    }
+                    error => failure::of_checkout(&chain(error)),
+                };
                 return self
                     .record(id, Outcome::Failed(Box::new(failure), None))
                     .map_err(failed);

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Ready, Worker, places};
+use crate::config::Limits;
 use crate::engine::{self, Job, Lock, environment};
 use crate::fleet::Tracked;
+use crate::id::CommitSha;
 use crate::modules::{Backend, ModuleProblem, Presence, ResolveError, Resolved};
 use crate::plan::{Diagnostic, Severity};
 use crate::redact::Redactor;
 use crate::run::{Purpose, Run};
-use crate::source::{Mirror, SourceError};
+use crate::source::{Links, Mirror, SourceError};
+use crate::trust::{self, Refusal};
+use crate::workspace::Rule;
 
 /// How long a plan that is to be applied waits for somebody else's lock of the state.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -25,6 +29,11 @@ pub(super) enum PrepareError {
     NoWorkspace,
     #[error("the folder `{folder}` holds no Terraform configuration in this commit")]
     NoConfiguration { folder: String },
+    #[error("the code asks for what nobody allowed")]
+    Refused {
+        folder: String,
+        refusals: Vec<Refusal>,
+    },
     #[error("the commit could not be checked out")]
     Source(#[from] SourceError),
     #[error("the files of the commit could not be read")]
@@ -51,7 +60,13 @@ impl Worker {
             .clone();
         let folder = self.places.checkouts();
         let (name, tree) = (what.workspace.clone(), what.tree.clone());
+        let base = match what.purpose {
+            Purpose::Propose => what.base.clone(),
+            // What is on the base branch is not held against it.
+            Purpose::Merge | Purpose::Drift => None,
+        };
         let prefix = format!("run-{}-", run.id);
+        let limits = self.fleet.config.limits;
         let (resolved, checkout) = tokio::task::spawn_blocking(move || {
             let make = |source| PrepareError::Folder {
                 folder: folder.clone(),
@@ -62,7 +77,14 @@ impl Worker {
                 .prefix(&prefix)
                 .tempdir_in(&folder)
                 .map_err(make)?;
-            let resolved = check_out(&tracked, &name, &tree, checkout.path())?;
+            let resolved = check_out(
+                &tracked,
+                &name,
+                &tree,
+                base.as_ref(),
+                limits,
+                checkout.path(),
+            )?;
             Ok::<_, PrepareError>((resolved, checkout))
         })
         .await??;
@@ -99,7 +121,7 @@ impl Worker {
                 folder: std::env::temp_dir(),
                 source,
             })?;
-        let state = match resolved.backend {
+        let state = match &resolved.backend {
             Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
             Backend::Named(_) | Backend::Cloud => engine::State::Backend,
         };
@@ -125,6 +147,8 @@ impl Worker {
             },
             required_version: resolved.required_version.clone(),
             limits: self.fleet.config.limits,
+            trust: settings.trust.clone(),
+            backend: resolved.backend.clone(),
         };
         self.shut_in(&mut job, what.purpose)
             .map_err(|source| PrepareError::Folder {
@@ -143,14 +167,17 @@ impl Worker {
     }
 }
 
-/// Checks out the files that concern a workspace.
+/// Checks out the files that concern a workspace, if nothing in them is refused. `base` is what a
+/// proposal is held against.
 fn check_out(
     tracked: &Tracked,
     name: &crate::id::WorkspaceName,
     tree: &crate::id::ObjectId,
+    base: Option<&CommitSha>,
+    limits: Limits,
     into: &Path,
 ) -> Result<Resolved, PrepareError> {
-    let mirror = Mirror::open(&tracked.mirror)?;
+    let mirror = Mirror::open(&tracked.mirror)?.with_limits(limits);
     let files = mirror.tree(tree)?;
     let resolved = crate::modules::resolve(&files, &tracked.declaration)?
         .into_iter()
@@ -161,7 +188,24 @@ fn check_out(
             folder: resolved.workspace.path,
         });
     }
-    mirror.checkout(tree, Some(&resolved.files), into)?;
+    let base = match base {
+        Some(commit) => Some(mirror.tree(&mirror.tree_of(commit)?)?),
+        None => None,
+    };
+    let base = match &base {
+        Some(tree) => trust::Base::Tree(tree),
+        None => trust::Base::Itself,
+    };
+    let refusals = trust::refusals(&files, &resolved, base).map_err(ResolveError::from)?;
+    if !refusals.is_empty() {
+        let folder = resolved.workspace.path;
+        return Err(PrepareError::Refused { folder, refusals });
+    }
+    let links = match resolved.workspace.settings.trust.holds(Rule::Symlinks) {
+        true => Links::Within,
+        false => Links::Anywhere,
+    };
+    mirror.checkout(tree, Some(&resolved.files), into, links)?;
     Ok(resolved)
 }
 

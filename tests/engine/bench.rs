@@ -12,7 +12,9 @@ use mainstay::engine::{
     Applied, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused, Patience,
     PlanMode, Program, Progress, SavedPlan, State, Step, StepEnd, StepStart,
 };
+use mainstay::modules::Backend;
 use mainstay::redact::Secret;
+use mainstay::workspace::Trust;
 use tempfile::TempDir;
 
 /// The variable by which a test finds the processes that it started.
@@ -115,6 +117,20 @@ impl Bench {
             },
             required_version: Vec::new(),
             limits: Limits::default(),
+            trust: Trust::default(),
+            backend: self.backend(),
+        }
+    }
+
+    /// The backend that the configuration has now.
+    fn backend(&self) -> Backend {
+        let text = std::fs::read_to_string(self.path("checkout/main.tf")).unwrap_or_default();
+        match text.split_once("backend \"") {
+            Some((_, rest)) => {
+                let name = rest.split('"').next().unwrap_or_default();
+                Backend::Named(name.to_owned())
+            }
+            None => Backend::None,
         }
     }
 

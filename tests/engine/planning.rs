@@ -9,8 +9,10 @@ use mainstay::engine::{
     Changes, Engine, EngineError, Flavour, Lock, PlanMode, Program, Progress, Remedy, State, Step,
     restored_state,
 };
+use mainstay::modules::Backend;
 use mainstay::plan::{self, FingerprintKey};
 use mainstay::redact::Secret;
+use mainstay::workspace::{ProviderPattern, Rule};
 
 use crate::bench::Bench;
 
@@ -129,6 +131,67 @@ async fn a_backend_that_changes_or_goes_away_is_initialised_anew() {
             [Step::Plan, Step::Init, Step::Plan, Step::Show]
         );
     }
+}
+
+#[tokio::test]
+async fn a_backend_that_was_not_seen_is_refused_after_init() {
+    let bench = Bench::new(&format!(
+        "terraform {{\n  backend \"local\" {{\n    path = \"elsewhere.tfstate\"\n  }}\n}}\n{ONE}"
+    ));
+    let mut job = bench.job();
+    job.state = State::Backend;
+    // As if a file hid the block from Mainstay, and not from Terraform.
+    job.backend = Backend::None;
+    for _ in 0..2 {
+        // What the refused init left is no way in for the next run.
+        bench.seen.starts.lock().unwrap().clear();
+        let error = bench.plan(&job).await.unwrap_err();
+        assert!(matches!(error, EngineError::Untrusted(_)), "{error:?}");
+        assert_eq!(error.remedy(), Remedy::FixConfiguration);
+        assert!(
+            error.diagnostics()[0].detail.contains("`local`"),
+            "{error:?}"
+        );
+        assert_eq!(bench.seen.steps(), [Step::Plan, Step::Init]);
+    }
+    job.trust.loosened = [Rule::Backend].into();
+    bench.plan(&job).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_provider_or_module_that_was_not_seen_is_refused_after_init() {
+    let bench = Bench::new("");
+    let module = bench.path("elsewhere");
+    fs::create_dir_all(&module).unwrap();
+    fs::write(module.join("main.tf"), ONE).unwrap();
+    let text = format!("module \"m\" {{\n  source = \"{}\"\n}}\n", module.display());
+    bench.write("main.tf", &text);
+    let mut job = bench.job();
+    for _ in 0..2 {
+        let error = bench.plan(&job).await.unwrap_err();
+        assert!(matches!(error, EngineError::Untrusted(_)), "{error:?}");
+        assert!(
+            error.diagnostics()[0].summary.contains("`modules`"),
+            "{error:?}"
+        );
+    }
+    job.trust.loosened = [Rule::Modules].into();
+    bench.plan(&job).await.unwrap();
+
+    let bench = Bench::faked(
+        r#"[ "$1" = init ] && { echo 'provider "evil.example/x/y" {' >.terraform.lock.hcl; exit 0; }
+           echo '{"@message":"m","type":"diagnostic","diagnostic":{"severity":"error","summary":"Inconsistent dependency lock file","detail":"d"}}'
+           exit 1"#,
+    );
+    let mut job = bench.job();
+    job.trust.providers = vec![ProviderPattern::parse("hashicorp/*").unwrap()];
+    let error = bench.plan(&job).await.unwrap_err();
+    assert!(matches!(error, EngineError::Untrusted(_)), "{error:?}");
+    assert!(
+        error.diagnostics()[0].detail.contains("evil.example/x/y"),
+        "{error:?}"
+    );
+    assert_eq!(bench.seen.steps(), [Step::Plan, Step::Init]);
 }
 
 #[tokio::test]

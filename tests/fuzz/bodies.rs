@@ -12,7 +12,8 @@ use mainstay::report::{
     self, Check, CheckOutcome, OnMerge, Progress, ProposalReport, Standing, Templates,
     WorkspaceReport,
 };
-use mainstay::workspace::{Declaration, Discover, Recorded, RepoAddress, Settings};
+use mainstay::trust;
+use mainstay::workspace::{Declaration, Discover, Recorded, RepoAddress, Rule, Settings};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use serde_json::json;
 
@@ -76,7 +77,14 @@ pub(crate) fn modules(data: &[u8]) {
         id: "a".repeat(40).parse().expect("an id"),
         kind: EntryKind::Regular,
     };
-    let paths = ["net/main.tf", "modules/m/main.tf", "net/terraform.tfvars"];
+    let paths = [
+        "net/main.tf",
+        "modules/m/main.tf",
+        "net/terraform.tfvars",
+        "net/z_override.tf.json",
+        "net/.terraform.lock.hcl",
+        "net/.env",
+    ];
     let tree = OneFile {
         files: paths.map(|path| (path.to_owned(), entry())).into(),
         content: data.to_vec(),
@@ -103,6 +111,15 @@ pub(crate) fn modules(data: &[u8]) {
                 .iter()
                 .all(|path| tree.files.contains_key(path))
         );
+        // What is refused is in one of the files; against itself no backend is another one.
+        let refusals = trust::refusals(&tree, &resolved, trust::Base::Tree(&tree));
+        for refusal in refusals.expect("a tree in memory can be read") {
+            assert!(tree.files.contains_key(&refusal.file), "{refusal}");
+            assert!(
+                !matches!(refusal.rule, Rule::Backend | Rule::Overrides),
+                "{refusal}"
+            );
+        }
     }
 }
 

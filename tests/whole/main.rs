@@ -37,3 +37,4 @@ mod restarts;
 mod scenario;
 #[path = "../screening/mod.rs"]
 mod screening;
+mod trust;

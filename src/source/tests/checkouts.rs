@@ -11,7 +11,7 @@ use git2::{ObjectType, Oid, Repository};
 use super::rig::{Rig, script};
 use crate::id::ObjectId;
 use crate::modules::{EntryKind, Tree};
-use crate::source::SourceError;
+use crate::source::{Links, SourceError};
 
 fn head(rig: &Rig) -> ObjectId {
     rig.mirror.tree_of(&rig.fetch().unwrap().base).unwrap()
@@ -36,7 +36,9 @@ fn modes_and_links_are_kept_and_line_endings_left_alone() {
     );
     let tree = head(&rig);
     let into = rig.top().join("out/deep");
-    rig.mirror.checkout(&tree, None, &into).unwrap();
+    rig.mirror
+        .checkout(&tree, None, &into, Links::Within)
+        .unwrap();
     let mode = |path: &str| fs::metadata(into.join(path)).unwrap().permissions().mode() & 0o111;
     assert_ne!(mode("bin/run"), 0);
     assert_eq!(mode("main.tf"), 0);
@@ -77,7 +79,9 @@ fn of_two_thousand_files_only_those_asked_for_are_written() {
         .cloned()
         .collect();
     let into = rig.top().join("out");
-    rig.mirror.checkout(&tree, Some(&wanted), &into).unwrap();
+    rig.mirror
+        .checkout(&tree, Some(&wanted), &into, Links::Within)
+        .unwrap();
     assert_eq!(fs::read_dir(&into).unwrap().count(), 1);
     assert_eq!(fs::read_dir(into.join("d7")).unwrap().count(), 50);
     assert_eq!(fs::read_to_string(into.join("d7/f47.tf")).unwrap(), "47\n");
@@ -88,8 +92,10 @@ fn a_checkout_wants_an_empty_folder() {
     let rig = Rig::new();
     let tree = head(&rig);
     let into = rig.top().join("out");
-    rig.mirror.checkout(&tree, None, &into).unwrap();
-    let again = rig.mirror.checkout(&tree, None, &into);
+    rig.mirror
+        .checkout(&tree, None, &into, Links::Within)
+        .unwrap();
+    let again = rig.mirror.checkout(&tree, None, &into, Links::Within);
     assert!(matches!(again, Err(SourceError::Io { .. })), "{again:?}");
 }
 
@@ -108,7 +114,7 @@ fn submodules_are_noted_and_skipped() {
     let listed = rig.mirror.tree(&tree).unwrap();
     assert_eq!(listed.files()["sub"].kind, EntryKind::Submodule);
     rig.mirror
-        .checkout(&tree, None, &rig.top().join("out"))
+        .checkout(&tree, None, &rig.top().join("out"), Links::Within)
         .unwrap();
     assert!(!rig.top().join("out/sub").exists());
 }
@@ -160,7 +166,7 @@ impl Forge {
         let id: ObjectId = tree.to_string().parse().unwrap();
         self.rig
             .mirror
-            .checkout(&id, None, &self.rig.top().join("a/b/out"))
+            .checkout(&id, None, &self.rig.top().join("a/b/out"), Links::Within)
     }
 
     /// Everything but the checkout's folder is as it was.
@@ -182,7 +188,7 @@ impl Forge {
 
 #[test]
 fn names_that_leave_the_folder_or_are_gits_own_are_refused() {
-    let names: [&[u8]; 11] = [
+    let names: [&[u8]; 14] = [
         b"..",
         b".",
         b"",
@@ -194,6 +200,9 @@ fn names_that_leave_the_folder_or_are_gits_own_are_refused() {
         b".Git ",
         b"git~1",
         b".git.",
+        b".git . .",
+        b".git::$INDEX_ALLOCATION",
+        ".g\u{200c}it".as_bytes(),
     ];
     for name in names {
         let forge = Forge::new();
@@ -296,7 +305,7 @@ fn a_very_deep_tree_is_refused() {
         tree = forge.tree(&[("40000", b"d", tree)]);
     }
     let error = forge.checkout(tree).unwrap_err();
-    assert!(matches!(error, SourceError::Hostile { .. }), "{error:?}");
+    assert!(matches!(error, SourceError::TooLarge { .. }), "{error:?}");
 }
 
 #[test]
@@ -318,7 +327,12 @@ fn a_name_that_is_no_text_is_listed_and_refused_only_where_it_is_asked_for() {
     forge
         .rig
         .mirror
-        .checkout(&id, Some(&fine), &forge.rig.top().join("a/fine"))
+        .checkout(
+            &id,
+            Some(&fine),
+            &forge.rig.top().join("a/fine"),
+            Links::Within,
+        )
         .unwrap();
     let names: Vec<_> = fs::read_dir(forge.rig.top().join("a/fine"))
         .unwrap()

@@ -2,6 +2,7 @@
 
 mod checkouts;
 mod fetches;
+mod hygiene;
 mod merges;
 mod notes;
 mod rig;

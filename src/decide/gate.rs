@@ -242,6 +242,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_large_plan_does_not_list_was_not_reviewed() {
+        let mut shown = plan(vec![change("a", Action::Update)]);
+        shown.left_out.changes = 9;
+        let mut merged = shown.clone();
+        let next = |merged: &Plan, rule| {
+            after_plan(
+                merged,
+                &settings(rule),
+                &seen(&shown),
+                None,
+                None,
+                &Ruling::default(),
+            )
+        };
+        // The fingerprint is of the whole plan.
+        assert_eq!(next(&merged, Unreviewed::Hold), Next::Apply);
+        merged.fingerprint = "another".to_owned();
+        assert_eq!(next(&merged, Unreviewed::HoldDestroys), Next::Apply);
+        let held = next(&merged, Unreviewed::Hold);
+        let said = "it changes 9 resources that no reviewer saw";
+        assert_eq!(held, Next::Hold(said.to_owned()));
+        merged.left_out.destroyed = 2;
+        let held = next(&merged, Unreviewed::HoldDestroys);
+        let said = "it destroys or replaces 2 resources that no reviewer saw";
+        assert_eq!(held, Next::Hold(said.to_owned()));
+    }
+
+    #[test]
     fn what_was_reviewed_is_applied() {
         let plan = plan(vec![
             change("a", Action::Destroy),

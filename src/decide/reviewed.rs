@@ -218,4 +218,26 @@ mod tests {
             Reviewed::Nobody
         );
     }
+
+    #[test]
+    fn of_what_a_large_plan_does_not_list_nothing_is_claimed() {
+        let (shown, mut now) = (
+            plan(&[("a", "1"), ("b", "1")]),
+            plan(&[("b", "2"), ("c", "1")]),
+        );
+        let mut cut = shown.clone();
+        cut.left_out.changes = 5;
+        now.left_out.changes = 5;
+        let compared = review(&[&cut]).compare(&now, None, "");
+        let differs = Reviewed::Differs {
+            joined: Vec::new(),
+            left: Vec::new(),
+            otherwise: vec!["b".to_owned()],
+        };
+        assert_eq!(compared, differs);
+        let mut same = shown.clone();
+        same.fingerprint = "another".to_owned();
+        let compared = review(&[&cut]).compare(&same, None, "");
+        assert!(matches!(compared, Reviewed::Differs { .. }), "{compared:?}");
+    }
 }

@@ -25,6 +25,9 @@ const SUMMARY: usize = 2 * 1024;
 /// How many bytes are kept of addresses of resources whose fate is followed: those of some 20,000.
 const FATES: usize = 2 * 1024 * 1024;
 
+/// About what a resource's fate takes besides its address, in bytes.
+const FATE_FRAME: usize = 64;
+
 /// The warning about a flag of ours. It is the only way to keep a state outside
 /// of the checkout without writing into the configuration.
 const OWN_FLAG: &str = "Deprecated flag: -state";
@@ -259,7 +262,7 @@ impl Record {
     fn fate(&mut self, address: String) -> Option<&mut Fate> {
         let fates = self.fates.as_mut()?;
         if !fates.contains_key(&address) {
-            let size = self.fates_size + address.len() + size_of::<Fate>();
+            let size = self.fates_size + address.len() + FATE_FRAME;
             if size > FATES {
                 return None;
             }

@@ -30,8 +30,14 @@ const GATED: &str = "terraform-gated";
 /// No scenario has more issues and pull requests in its repository.
 const MOST_NUMBERS: u64 = 50;
 
-/// How long anything may take before the test fails.
+/// How long anything may take before the test fails; `MAINSTAY_PATIENCE` says another time, in seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+fn patience() -> Duration {
+    let asked = std::env::var("MAINSTAY_PATIENCE").ok();
+    let asked = asked.and_then(|seconds| seconds.parse().ok());
+    asked.map_or(PATIENCE, Duration::from_secs)
+}
 
 /// One world of a test's own.
 pub(crate) struct Scenario {
@@ -288,7 +294,7 @@ impl Scenario {
                     self.log()
                 );
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > patience() {
                 self.checked = true;
                 panic!(
                     "{what} did not come in time\n{}\n{}",

@@ -1,8 +1,10 @@
 //! What the daemon holds of a plan, whatever its size.
 //!
 //! A program in Terraform's place gives the plan's JSON, so that its size costs the test little; all
-//! else is real. The sizes here are an eighth of what is promised, since the debug build reads
-//! slowly: `MAINSTAY_LARGE_PLAN=64` tries the whole (in MiB), and prints what it measured.
+//! else is real. The sizes here are far below what is promised, since the debug build reads some
+//! 2 MiB in a second: `MAINSTAY_LARGE_PLAN=64` tries the whole (in MiB), with `MAINSTAY_PATIENCE=600`
+//! (in seconds), and prints what it measured. What is kept of a plan is cut from 1 MiB on, so that
+//! the daemon does the same at each size.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +17,7 @@ use crate::scenario::{Scenario, declaration, one_value, workspace};
 const BOUND: u64 = 20 * 1024;
 
 /// The size of the plans' JSON in MiB where nobody asks for another one.
-const SIZE: usize = 24;
+const SIZE: usize = 2;
 
 /// Looks at every value of the plan.
 const POLICY: &str = "package main\n\nimport rego.v1\n\ndeny contains msg if {\n\tsome change in input.resource_changes\n\tchange.type == \"forbidden\"\n\tmsg := \"forbidden\"\n}\n";
@@ -121,11 +123,11 @@ async fn a_large_plan_goes_through_and_the_daemon_holds_little_more_than_before(
     s.run_is("merge", "network", "applied").await;
     let pid = s.pid();
     for (name, plan) in [
-        ("small", None),
-        ("one-value", Some(one_value_plan(size()))),
-        ("many-resources", Some(many_resources_plan(size()))),
+        ("one-value", one_value_plan(size())),
+        ("many-resources", many_resources_plan(size())),
     ] {
-        let mib = plan.map_or(0, |plan| put(s.folder(), &plan));
+        let mib = put(s.folder(), &plan);
+        drop(plan);
         let before = begin(pid);
         let began = std::time::Instant::now();
         let pull = s.propose(name, &[(file, &one_value(name))]);
@@ -141,8 +143,13 @@ async fn a_large_plan_goes_through_and_the_daemon_holds_little_more_than_before(
             kib(pid, "VmRSS:"),
         );
         let more = most.saturating_sub(before);
+        // A single value is never held, not even in part.
+        let bound = match name {
+            "one-value" => BOUND.min(mib << 10),
+            _ => BOUND,
+        };
         assert!(
-            more < BOUND,
+            more < bound,
             "{name}: {more} KiB more than {before} KiB\n{comment}"
         );
         if name == "many-resources" {

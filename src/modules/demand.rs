@@ -1,5 +1,6 @@
 //! What configuration asks of the world: modules, providers, the place of its state.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use hcl_edit::Span;
@@ -93,10 +94,13 @@ const WORDS: [&str; 9] = [
 /// What is known of a file that cannot be read.
 pub(super) fn unreadable(content: &[u8], line: Option<usize>, message: &str) -> Found {
     let text = String::from_utf8_lossy(content);
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let there: HashSet<&str> = text.split(|c: char| !is_part(c)).collect();
     // JSON may spell any word by codes.
+    let coded = text.contains("\\u");
     let words = WORDS
         .into_iter()
-        .filter(|word| text.contains(word) || text.contains("\\u"))
+        .filter(|word| coded || there.contains(word))
         .collect();
     let message = message.to_owned();
     (line, Asked::Unreadable { message, words })

@@ -359,8 +359,10 @@ fn a_file_that_cannot_be_read_is_refused_where_it_may_ask_for_something() {
     let head = base().file("net/x.tf.json", "{\"\\u0062ackend\": }");
     is_refused(&base(), &head, Rule::Unreadable, "net/x.tf.json:1");
     // Terraform itself says best what is wrong with a file that could ask for nothing.
-    let head = base().file("net/x.tf", "locals {\n  a = \n}\n");
-    assert_eq!(refused(&base(), &head, &Trust::default()), []);
+    for text in ["locals {\n  a = \n}\n", "resource {{{\n"] {
+        let head = base().file("net/x.tf", text);
+        assert_eq!(refused(&base(), &head, &Trust::default()), [], "{text}");
+    }
 }
 
 #[test]

@@ -116,20 +116,20 @@ async fn a_backend_that_changes_or_goes_away_is_initialised_anew() {
         )
     };
     let bench = Bench::new("");
-    for text in [
-        backend(bench.path("a.tfstate")),
-        backend(bench.path("b.tfstate")),
-        ONE.to_owned(),
+    let anew = vec![Step::Plan, Step::Init, Step::Plan, Step::Show];
+    for (text, steps) in [
+        (backend(bench.path("a.tfstate")), anew.clone()),
+        (backend(bench.path("b.tfstate")), anew),
+        // The record of a backend that is gone is forgotten, and without one there is nothing to
+        // initialise.
+        (ONE.to_owned(), vec![Step::Plan, Step::Show]),
     ] {
         bench.write("main.tf", &text);
         bench.seen.starts.lock().unwrap().clear();
         let mut job = bench.job();
         job.state = State::Backend;
         bench.plan(&job).await.unwrap();
-        assert_eq!(
-            bench.seen.steps(),
-            [Step::Plan, Step::Init, Step::Plan, Step::Show]
-        );
+        assert_eq!(bench.seen.steps(), steps);
     }
 }
 

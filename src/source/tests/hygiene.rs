@@ -18,7 +18,7 @@ fn no_hook_and_no_filter_runs_at_a_checkout_though_git_itself_would_run_both() {
         &[
             (
                 ".gitattributes",
-                "*.tf filter=evil ident working-tree-encoding=UTF-16 eol=crlf\n*.bin filter=lfs\n",
+                "*.tf filter=evil ident eol=crlf\n*.bin filter=lfs\n",
             ),
             ("main.tf", "# $Id$\n"),
             (

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::decide::Settled;
 use crate::id::ProposalKey;
 use crate::plan::Plan;
-use crate::run::{Purpose, State};
+use crate::run::{Interruption, Purpose, State};
 use crate::serve::DaemonSeen;
 use crate::store::{ProposalState, RunFilter, Store};
 use crate::tell::Wanted;
@@ -98,7 +98,7 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
             "applied": row.applied.as_ref().map(|a| &a.commit),
             "applied_at": since,
             "settled": row.settled == Settled::Yes,
-            "last_merge": merge.map(|r| json!({ "run": r.id, "state": r.state, "commit": r.what.commit })),
+            "last_merge": merge.map(|r| json!({ "run": r.id, "state": r.state, "commit": r.what.commit, "interruption": r.result.interruption })),
             "hold": merge.filter(|r| r.state == State::Held).and_then(|r| r.result.hold.clone()),
             "failure": merge.filter(|r| r.state == State::Failed).and_then(|r| r.result.failure.as_ref()).map(|f| &f.summary),
             "drift_checked_at": drift.map(|r| r.changed_at),
@@ -268,9 +268,12 @@ impl Page<'_> {
                 lines.push(format!("  `mainstay apply{repo} {name}` tries again, `mainstay run {run}` shows all of it"));
             }
             if merge["state"] == "interrupted" {
-                lines.push(format!(
-                    "{name} was interrupted at {at}, and how far it came is not known"
-                ));
+                let known = serde_json::from_value(merge["interruption"].clone()).ok();
+                let how_far = known.map_or_else(
+                    || "how far it came is not known".to_owned(),
+                    |interruption: Interruption| interruption.how_far(),
+                );
+                lines.push(format!("{name} was interrupted at {at}, and {how_far}"));
                 lines.push(format!("  `mainstay run {run}` shows its steps"));
             }
         }

@@ -362,6 +362,7 @@ async fn plan_one(
         state_note,
         after_merge: None,
         reviewed: None,
+        before: Vec::new(),
     };
     let tests = match declared {
         Declared::Yes => Tests::Run,

@@ -11,7 +11,7 @@ use crate::plan::{DataTypes, Plan};
 use crate::report::{
     self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, Since, WorkspaceReport,
 };
-use crate::run::{Purpose, Reviewed, Run, State, Trigger};
+use crate::run::{Interruption, Purpose, Reviewed, Run, State, Trigger};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 use crate::workspace::{ApplyMode, Settings};
 
@@ -215,7 +215,7 @@ pub fn run_report(
             &touch,
             Trust::May,
             Some(run),
-            merge.then(|| (after_merge(run), run.result.reviewed.clone())),
+            merge.then(|| (after_merge(run), run.result.reviewed.clone(), before(run))),
         )
     };
     ProposalReport {
@@ -370,11 +370,14 @@ fn workspace(
     touch: &Touched,
     trust: Trust,
     run: Option<&Run>,
-    after: Option<(AfterMerge, Option<Reviewed>)>,
+    after: Option<Merged>,
 ) -> WorkspaceReport {
     let progress = progress(touch, trust, run);
     let current = run.filter(|run| run.what.inputs == touch.inputs);
-    let (after_merge, reviewed) = after.unzip();
+    let (after_merge, reviewed, before) = match after {
+        Some((after, reviewed, before)) => (Some(after), reviewed, before),
+        None => (None, None, Vec::new()),
+    };
     WorkspaceReport {
         name: touch.name.clone(),
         environment: settings.and_then(|s| s.environment.clone()),
@@ -405,9 +408,13 @@ fn workspace(
         state_note: None,
         run: current.map(|run| run.id),
         after_merge,
-        reviewed: reviewed.flatten(),
+        reviewed,
+        before,
     }
 }
+
+/// What became of a merge in a workspace, how it compares with the review, and what came before it.
+type Merged = (AfterMerge, Option<Reviewed>, Vec<String>);
 
 /// What became of a merged proposal in one of its workspaces.
 fn after_merge_of(
@@ -415,7 +422,7 @@ fn after_merge_of(
     tracked: &Tracked,
     merged_as: &crate::id::CommitSha,
     name: &WorkspaceName,
-) -> Result<Option<(AfterMerge, Option<Reviewed>)>, StoreError> {
+) -> Result<Option<Merged>, StoreError> {
     let repo = tracked.repo();
     if tracked
         .settings(name)
@@ -424,7 +431,7 @@ fn after_merge_of(
         return Ok(None);
     }
     let Some(position) = fleet.store.base_position(repo, merged_as)? else {
-        return Ok(Some((AfterMerge::Waiting, None)));
+        return Ok(Some((AfterMerge::Waiting, None, Vec::new())));
     };
     let filter = RunFilter {
         repo: Some(repo.clone()),
@@ -446,9 +453,9 @@ fn after_merge_of(
     Ok(Some(match telling_run(&since) {
         Some(run) => {
             let run = fleet.store.run(run.id)?;
-            (after_merge(&run), run.result.reviewed)
+            (after_merge(&run), run.result.reviewed.clone(), before(&run))
         }
-        None => (AfterMerge::Waiting, None),
+        None => (AfterMerge::Waiting, None, Vec::new()),
     }))
 }
 
@@ -487,6 +494,15 @@ fn lets_go(run: &Run) -> String {
     }
 }
 
+/// What came before the plan of a merge, in sentences; names between backticks.
+pub(super) fn before(run: &Run) -> Vec<String> {
+    let follows = run.result.interruption.iter().filter(|i| i.run != run.id);
+    follows
+        .map(Interruption::before_this_plan)
+        .chain(run.result.mended.iter().cloned())
+        .collect()
+}
+
 /// What became of a merge, by its run.
 pub(super) fn after_merge(run: &Run) -> AfterMerge {
     let ended_by = run.result.ended_by.clone().unwrap_or_default();
@@ -518,6 +534,10 @@ pub(super) fn after_merge(run: &Run) -> AfterMerge {
         },
         State::Interrupted => AfterMerge::Interrupted {
             parts,
+            how_far: match &run.result.interruption {
+                Some(interruption) => interruption.how_far(),
+                None => "how far it came is not known".to_owned(),
+            },
             next: "the workspace is planned again, and what is left is applied or held".to_owned(),
         },
     }

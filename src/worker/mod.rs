@@ -5,6 +5,7 @@ mod applying;
 mod checking;
 mod confinement;
 mod failure;
+mod following;
 mod judging;
 mod owner;
 mod places;
@@ -26,6 +27,7 @@ pub use owner::Owner;
 pub use places::Places;
 pub use recover::{Recovered, stranded_state};
 
+use self::following::Unfinished;
 use self::prepare::problem_warning;
 use self::recorder::Recorder;
 use crate::clock::now;
@@ -108,6 +110,8 @@ struct Ready {
     secrets: Redactor,
     /// What was checked before the plan, with what is injected masked.
     checks: Vec<Check>,
+    /// The last apply of the workspace, where that came to no good end.
+    unfinished: Option<Unfinished>,
     /// Checkout and temporary files, which live as long as the run.
     folders: [Option<TempDir>; 2],
 }
@@ -265,11 +269,13 @@ impl Worker {
         {
             return Ok(outcome);
         }
-        let saved = match self
-            .engine
-            .plan(&ready.job, mode, observer, &wishes.plan)
-            .await
-        {
+        if ready.run.what.purpose != Purpose::Propose {
+            ready.unfinished = self.unfinished(&ready.run)?;
+            if let Some(failure) = self.save_stranded(ready, observer).await? {
+                return Ok(Outcome::Failed(Box::new(failure), None));
+            }
+        }
+        let saved = match self.plan(ready, mode, observer, wishes).await? {
             Ok(saved) => saved,
             Err(error) => {
                 self.keep_checks(ready, &ready.secrets)?;
@@ -307,6 +313,7 @@ impl Worker {
             })
             .ok();
         let configuration = carried.as_ref().map(|c| c.configuration.clone());
+        let state = carried.map(|c| c.state);
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
         let warnings: Vec<_> = saved
             .warnings
@@ -327,7 +334,7 @@ impl Worker {
             ));
             result.plan = Some(plan.clone());
             result.configuration = configuration.clone();
-            result.state = carried.map(|c| c.state);
+            result.state.clone_from(&state);
             result.plan_sha256 = Some(saved.sha256.clone());
             result.warnings = warnings;
             result.took = took;
@@ -363,6 +370,7 @@ impl Worker {
             }),
             engine::State::Backend | engine::State::InFolder => None,
         };
+        let repeats = self.follow(ready, &plan, state.as_ref())?;
         let review = self.review(ready)?;
         let reviewed = review.compare(&plan, configuration.as_deref(), &ready.run.what.inputs);
         store.amend(id, |result| result.reviewed = Some(reviewed))?;
@@ -373,7 +381,10 @@ impl Worker {
                 &ready.settings,
                 &review,
                 approval,
-                rewound.as_deref().or(restored.as_deref()),
+                rewound
+                    .as_deref()
+                    .or(restored.as_deref())
+                    .or(repeats.as_deref()),
                 &ruling,
             ) {
                 Next::Nothing => {

@@ -136,6 +136,7 @@ impl Worker {
             problems: resolved.problems,
             secrets,
             checks: Vec::new(),
+            unfinished: None,
             run,
             folders: [Some(checkout), Some(tmp_dir)],
         })

@@ -10,6 +10,7 @@ use crate::config::{self, Config, SandboxOf, Severity};
 use crate::fault::chain;
 use crate::forge::LookRequest;
 use crate::forge::github::Level;
+use crate::machine::Machine;
 use crate::modules::{self, Backend, Presence};
 use crate::policy::Policies;
 use crate::sandbox;
@@ -64,6 +65,7 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
     if let Some(config) = &loaded.config {
         about_policies(config, &loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
+        about_machine(config, &mut findings);
         for problem in crate::fleet::templates(config).1 {
             findings.say(Level::Error, &problem.to_string());
         }
@@ -133,6 +135,14 @@ fn about_sandbox(config: &Config, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Says how many runs this machine takes at once.
+fn about_machine(config: &Config, findings: &mut Findings) {
+    let machine = Machine::look();
+    let at_once = config.at_once(&machine);
+    let runs = counted(at_once.get(), "run");
+    findings.say(Level::Ok, &format!("at most {runs} at once, on {machine}"));
 }
 
 fn about_policies(config: &Config, declarations: &[Declaration], findings: &mut Findings) {

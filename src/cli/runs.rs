@@ -294,6 +294,7 @@ fn run_json(run: &Run) -> Value {
         "failure": run.result.failure,
         "interruption": run.result.interruption,
         "mended": run.result.mended,
+        "lock_id": run.result.lock_id,
     })
 }
 

@@ -11,6 +11,7 @@ use super::reader::{TableReader, nearest};
 use super::settings_file::SettingsFile;
 use crate::clock::parse_duration;
 use crate::plan::DataTypes;
+use crate::machine::Machine;
 use crate::workspace::{Settings, Unreviewed};
 
 /// The settings of `mainstay.toml`. Every path is absolute.
@@ -34,8 +35,8 @@ pub struct Config {
     pub poll_every: Duration,
     /// Where health and metrics are; `None` where nothing listens.
     pub listen: Option<SocketAddr>,
-    /// How many processes of the engine run at once.
-    pub parallel: NonZeroUsize,
+    /// How many processes of the engine run at once; `None` where the machine's cores and memory say.
+    pub parallel: Option<NonZeroUsize>,
     /// What plans and applies.
     pub engine: Engine,
     /// What happens to a change that no reviewer saw, where a workspace does not say.
@@ -156,7 +157,7 @@ impl Config {
             data_types: DataTypes::default(),
             poll_every: Duration::from_secs(30),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 4180))),
-            parallel: NonZeroUsize::MIN.saturating_add(1),
+            parallel: None,
             engine: Engine::Terraform,
             unreviewed: workspace.unreviewed,
             plan_timeout: workspace.plan_timeout,
@@ -174,6 +175,11 @@ impl Config {
             log: LogFormat::Text,
             folder,
         }
+    }
+
+    /// How many processes of the engine run at once on `machine`.
+    pub fn at_once(&self, machine: &Machine) -> NonZeroUsize {
+        self.parallel.unwrap_or_else(|| machine.carries())
     }
 
     /// The settings of a workspace of which nothing more is said.
@@ -232,7 +238,7 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
         &mut config.listen,
         top.parsed("listen", listen).map(|listen| listen.value),
     );
-    set(&mut config.parallel, top.count("parallel", MOST_PARALLEL));
+    config.parallel = top.count("parallel", MOST_PARALLEL);
     set(
         &mut config.engine,
         top.parsed("engine", |given| engine(&folder, given))
@@ -420,7 +426,7 @@ mod tests {
         let config = valid("");
         assert_eq!(config, Config::default_in(Path::new("/etc/mainstay")));
         assert_eq!(config.data_dir, Path::new("/etc/mainstay/var"));
-        assert_eq!(config.parallel.get(), 2);
+        assert_eq!(config.parallel, None);
         assert_eq!(config.listen, "127.0.0.1:4180".parse().ok());
         assert_eq!(config.workspace_defaults(), Settings::default());
     }
@@ -489,7 +495,7 @@ mod tests {
                 data_types: DataTypes::new(&["acme_*", "!aws_sqs_queue"]).unwrap(),
                 poll_every: Duration::from_secs(90),
                 listen: None,
-                parallel: NonZeroUsize::new(8).unwrap(),
+                parallel: NonZeroUsize::new(8),
                 engine: Engine::Path(folder.join("bin/terraform")),
                 unreviewed: Unreviewed::Hold,
                 plan_timeout: Duration::from_secs(600),

@@ -33,6 +33,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// resource, so that it changes nothing should it get the lock.
 const NO_RESOURCE: &str = "mainstay_none.none";
 
+/// The variable that names the address for locks where the configuration does not.
+const LOCK_ADDRESS: &str = "TF_HTTP_LOCK_ADDRESS";
+
 /// No backend's lock has a longer id.
 const LONGEST_ID: usize = 200;
 
@@ -245,10 +248,18 @@ fn call(job: &Job, step: Step, args: Vec<OsString>) -> Call {
     }
 }
 
-/// Whether the job's backend does not say who holds a lock: `http` names its id alone.
+/// Whether the job's backend does not say who holds a lock: `http` names its id alone. Without an
+/// address for it there is no lock.
 fn hides_holder(job: &Job) -> bool {
-    job.state == State::Backend
-        && backend_record(&job.data_dir).is_some_and(|record| record["backend"]["type"] == "http")
+    if job.state != State::Backend {
+        return false;
+    }
+    let Some(record) = backend_record(&job.data_dir) else {
+        return false;
+    };
+    let named = !record["backend"]["config"]["lock_address"].is_null()
+        || job.env.iter().any(|(name, _)| name == LOCK_ADDRESS);
+    record["backend"]["type"] == "http" && named
 }
 
 #[cfg(test)]

@@ -193,7 +193,9 @@ pub fn unsaved(plan: &Plan, parts: &AppliedParts, next: &Plan) -> Vec<String> {
     };
     let again = |address: &String| {
         let change = next.changes.iter().find(|c| &c.address == address);
+        // What the state has and the world has lost since is drift, and rightly created again.
         change.is_some_and(|c| c.action == Action::Create)
+            && next.drift.iter().all(|c| &c.address != address)
     };
     parts
         .done
@@ -525,19 +527,22 @@ mod tests {
     fn what_was_created_and_would_be_created_again_is_found() {
         let applied = plan(&[
             ("new", Action::Create),
+            ("gone", Action::Create),
             ("other", Action::Create),
             ("changed", Action::Update),
             ("replaced", Action::Replace),
             ("begun", Action::Create),
         ]);
-        let next = plan(&[
+        let mut next = plan(&[
             ("new", Action::Create),
+            ("gone", Action::Create),
             ("other", Action::Update),
             ("changed", Action::Update),
             ("replaced", Action::Create),
             ("begun", Action::Create),
         ]);
-        let seen = parts(&["new", "other", "changed", "replaced"], &["begun"]);
+        next.drift = plan(&[("gone", Action::Destroy)]).changes;
+        let seen = parts(&["new", "gone", "other", "changed", "replaced"], &["begun"]);
         assert_eq!(unsaved(&applied, &seen, &next), ["new", "replaced"]);
     }
 

@@ -1,4 +1,4 @@
-//! A server for Terraform's `http` backend: one state, one lock, and a list of what was asked.
+//! A server for Terraform's `http` backend: one state and one lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,8 +19,6 @@ struct Held {
     lock: Option<Value>,
     /// Whether a state that is sent is refused.
     refuses: bool,
-    /// The methods that were asked, in order.
-    asked: Vec<String>,
 }
 
 /// The server; it ends with the runtime of its test.
@@ -100,12 +98,6 @@ impl HttpBackend {
     pub(crate) fn accept(&self) {
         self.held().refuses = false;
     }
-
-    /// How often it was asked by this method.
-    pub(crate) fn asked(&self, method: &str) -> usize {
-        let held = self.held();
-        held.asked.iter().filter(|asked| *asked == method).count()
-    }
 }
 
 async fn answer(State(held): State<Arc<Mutex<Held>>>, request: Request) -> Response {
@@ -114,7 +106,6 @@ async fn answer(State(held): State<Arc<Mutex<Held>>>, request: Request) -> Respo
         .await
         .expect("a request can be read");
     let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-    held.asked.push(method.clone());
     let (status, text) = match method.as_str() {
         "GET" => match &held.state {
             Some(state) => (200, state.clone()),

@@ -38,11 +38,9 @@ impl Machine {
     /// How many runs it carries at once: as many as it has cores, as far as there is memory for as
     /// many plans. One always.
     pub fn carries(&self) -> NonZeroUsize {
-        let by_memory = self
-            .memory
-            .map_or(usize::MAX, |memory| {
-                usize::try_from(memory / EACH).unwrap_or(usize::MAX)
-            });
+        let by_memory = self.memory.map_or(usize::MAX, |memory| {
+            usize::try_from(memory / EACH).unwrap_or(usize::MAX)
+        });
         NonZeroUsize::new(by_memory.min(self.cores.get())).unwrap_or(NonZeroUsize::MIN)
     }
 

@@ -9,9 +9,7 @@ mod interruption;
 use std::fmt;
 use std::time::Duration;
 
-pub use interruption::{
-    Evidence, Extent, Interruption, Journal, ToldBy, unsaved, would_repeat,
-};
+pub use interruption::{Evidence, Extent, Interruption, Journal, ToldBy, unsaved, would_repeat};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;

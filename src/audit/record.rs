@@ -9,8 +9,8 @@ use crate::id::{CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Counts, StateVersion};
 use crate::policy::Verdict;
 use crate::run::{
-    AppliedParts, Approval, CheckOutcome, Event, Interruption, NewRun, Purpose, Reviewed, RunResult, State,
-    Trigger,
+    AppliedParts, Approval, CheckOutcome, Event, Interruption, NewRun, Purpose, Reviewed,
+    RunResult, State, Trigger,
 };
 
 /// What was done or seen.

@@ -10,8 +10,8 @@ use super::limits::{self, Limits};
 use super::reader::{TableReader, nearest};
 use super::settings_file::SettingsFile;
 use crate::clock::parse_duration;
-use crate::plan::DataTypes;
 use crate::machine::Machine;
+use crate::plan::DataTypes;
 use crate::workspace::{Settings, Unreviewed};
 
 /// The settings of `mainstay.toml`. Every path is absolute.

@@ -211,9 +211,8 @@ impl Engine {
             .prepare()
             .map_err(|error| error.to_string())
             .and_then(|()| {
-                keep_stranded(kept, &job.work_dir).map_err(|error| {
-                    format!("{} could not be copied: {error}", kept.display())
-                })
+                keep_stranded(kept, &job.work_dir)
+                    .map_err(|error| format!("{} could not be copied: {error}", kept.display()))
             });
         let copy = match copied {
             Ok(copy) => copy,

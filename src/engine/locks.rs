@@ -66,9 +66,8 @@ impl OwnLock {
         let here = !self.host.is_empty() && host.is_some_and(|(_, host)| host == self.host);
         let applies = lock.operation.as_deref() == Some("OperationTypeApply");
         let made = lock.created.as_deref().and_then(read_time);
-        let then = made.is_some_and(|made| {
-            self.from <= made && self.until.is_some_and(|until| made <= until)
-        });
+        let then = made
+            .is_some_and(|made| self.from <= made && self.until.is_some_and(|until| made <= until));
         here && applies && then
     }
 }

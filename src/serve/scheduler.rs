@@ -54,7 +54,10 @@ impl Scheduler {
     ) -> Self {
         let machine = Machine::look();
         let at_once = fleet.config.at_once(&machine).get();
-        info!(parallel = at_once, "At most {at_once} runs at once, on {machine}");
+        info!(
+            parallel = at_once,
+            "At most {at_once} runs at once, on {machine}"
+        );
         Self {
             fleet,
             worker,
@@ -203,7 +206,10 @@ impl Scheduler {
             false => Room::Short,
         };
         if room != self.room && room == Room::Short {
-            warn!("Too little memory for one run more beside {}: what is due waits ({machine})", self.under_way.len());
+            warn!(
+                "Too little memory for one run more beside {}: what is due waits ({machine})",
+                self.under_way.len()
+            );
         }
         self.room = room;
         room

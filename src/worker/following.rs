@@ -65,11 +65,31 @@ impl Worker {
             return Ok(Some(Unfinished {
                 run: store.run(facts.id)?,
                 journal: Kept::of(&rows),
-                steps: rows.into_iter().filter_map(|row| start_of(row.start)).collect(),
+                steps: rows
+                    .into_iter()
+                    .filter_map(|row| start_of(row.start))
+                    .collect(),
                 stranded: self.places.stranded(facts.id),
             }));
         }
         Ok(None)
+    }
+
+    /// Notes on the run what is known so far of an interrupted apply that it follows: it is told while
+    /// the plan is made.
+    pub(super) fn say_what_came_before(&self, ready: &Ready) -> Result<(), StoreError> {
+        let before = ready.unfinished.as_ref().map(|before| &before.run);
+        let Some(known) = before.and_then(|run| run.result.interruption.clone()) else {
+            return Ok(());
+        };
+        if before.is_some_and(|run| run.id != known.run) {
+            // That is what it followed itself.
+            return Ok(());
+        }
+        let id = ready.run.id;
+        self.fleet
+            .store
+            .amend(id, |result| result.interruption = Some(known))
     }
 
     /// Saves the state that an earlier apply could not save, before anything is planned without it.
@@ -88,11 +108,7 @@ impl Worker {
         let id = ready.run.id;
         let commit = before.run.what.commit.short();
         let rescue = match ready.run.what.purpose {
-            Purpose::Merge => {
-                self.engine
-                    .push_stranded(&ready.job, kept, observer)
-                    .await
-            }
+            Purpose::Merge => self.engine.push_stranded(&ready.job, kept, observer).await,
             // It may write nothing.
             Purpose::Propose | Purpose::Drift => Rescue::NotTried,
         };

@@ -271,6 +271,7 @@ impl Worker {
         }
         if ready.run.what.purpose != Purpose::Propose {
             ready.unfinished = self.unfinished(&ready.run)?;
+            self.say_what_came_before(ready)?;
             if let Some(failure) = self.save_stranded(ready, observer).await? {
                 return Ok(Outcome::Failed(Box::new(failure), None));
             }

@@ -156,7 +156,11 @@ impl Worker {
         }
         let kept = self.places.state(&run.what.repo, &run.what.workspace);
         // A backend may keep it now, and a state of ours be left from before.
-        let line = run.result.state.as_ref().map(|state| state.lineage.as_str());
+        let line = run
+            .result
+            .state
+            .as_ref()
+            .map(|state| state.lineage.as_str());
         let after = engine::state_mark(&kept)
             .filter(|after| line == Some("") || line == Some(after.lineage.as_str()));
         let lost = run.state == State::Applying && event == Event::WorkerLost;

@@ -36,9 +36,7 @@ impl HttpBackend {
             .expect("a port can be bound");
         let address = listener.local_addr().expect("it has an address");
         let held = Arc::new(Mutex::new(Held::default()));
-        let service = Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&held));
+        let service = Router::new().fallback(answer).with_state(Arc::clone(&held));
         tokio::spawn(async move {
             axum::serve(listener, service)
                 .await

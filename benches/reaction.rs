@@ -444,6 +444,7 @@ fn report(plan: plan::Plan) -> ProposalReport {
             state_note: None,
             after_merge: None,
             reviewed: None,
+            before: Vec::new(),
         }],
         conflict: None,
         removed: Vec::new(),

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod fleet;
 pub mod forge;
 pub mod id;
+pub mod machine;
 pub mod modules;
 pub mod network;
 pub mod plan;

@@ -4,10 +4,13 @@
 //! records events through it, and recovery after a restart is the event
 //! [`Event::WorkerLost`], through it as well.
 
+mod interruption;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+pub use interruption::{Evidence, Extent, Interruption, Journal, ToldBy, unsaved, would_repeat};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -308,6 +311,13 @@ pub struct RunResult {
     pub stop: Option<Event>,
     /// The state after the apply, where Mainstay keeps it.
     pub state_after: Option<StateVersion>,
+    /// How far an interrupted apply came: its own, or the one before that this run follows.
+    pub interruption: Option<Interruption>,
+    /// What was mended before the plan: a lock that was released, a state that was pushed. In
+    /// sentences; names between backticks.
+    pub mended: Vec<String>,
+    /// The id of the lock that the apply held on its state, where it was seen.
+    pub lock_id: Option<String>,
 }
 
 /// Hosts that a run asked for and that the settings do not allow. Secrets are masked already.

@@ -9,8 +9,8 @@ use crate::id::{CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::plan::{Counts, StateVersion};
 use crate::policy::Verdict;
 use crate::run::{
-    AppliedParts, Approval, CheckOutcome, Event, NewRun, Purpose, Reviewed, RunResult, State,
-    Trigger,
+    AppliedParts, Approval, CheckOutcome, Event, Interruption, NewRun, Purpose, Reviewed,
+    RunResult, State, Trigger,
 };
 
 /// What was done or seen.
@@ -185,6 +185,12 @@ pub struct Record {
     /// The state after the apply, where Mainstay keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_after: Option<StateVersion>,
+    /// How far an interrupted apply came: the run's own, or the one before that it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interruption: Option<Interruption>,
+    /// What was mended before the plan: a lock that was released, a state that was pushed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mended: Vec<String>,
 }
 
 impl Record {
@@ -217,6 +223,8 @@ impl Record {
             parts: None,
             state_before: None,
             state_after: None,
+            interruption: None,
+            mended: Vec::new(),
         }
     }
 
@@ -286,6 +294,8 @@ impl Record {
         record.parts = result.applied.clone();
         record.state_before = result.state.clone();
         record.state_after = result.state_after.clone();
+        record.interruption = result.interruption.clone();
+        record.mended.clone_from(&result.mended);
         record
     }
 }

@@ -10,6 +10,7 @@ use crate::config::{self, Config, SandboxOf, Severity};
 use crate::fault::chain;
 use crate::forge::LookRequest;
 use crate::forge::github::Level;
+use crate::machine::Machine;
 use crate::modules::{self, Backend, Presence, Resolved};
 use crate::network::NetworkRule;
 use crate::policy::Policies;
@@ -67,6 +68,7 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
         about_policies(config, &loaded.declarations, &mut findings);
         about_trust(&loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
+        about_machine(config, &mut findings);
         for problem in crate::fleet::templates(config).1 {
             findings.say(Level::Error, &problem.to_string());
         }
@@ -188,6 +190,14 @@ fn about_trust(declarations: &[Declaration], findings: &mut Findings) {
             findings.say(Level::Warn, &text);
         }
     }
+}
+
+/// Says how many runs this machine takes at once.
+fn about_machine(config: &Config, findings: &mut Findings) {
+    let machine = Machine::look();
+    let at_once = config.at_once(&machine);
+    let runs = counted(at_once.get(), "run");
+    findings.say(Level::Ok, &format!("at most {runs} at once, on {machine}"));
 }
 
 fn about_policies(config: &Config, declarations: &[Declaration], findings: &mut Findings) {

@@ -237,6 +237,21 @@ fn history(config: &Config, store: &Store, run: &Run) -> anyhow::Result<String> 
     for (at, line) in lines {
         writeln!(text, "  {}  {line}", at.format("%Y-%m-%d %H:%M:%S"))?;
     }
+    match &run.result.interruption {
+        Some(own) if own.run == run.id => {
+            writeln!(text, "  Its apply was interrupted: {}", own.how_far())?;
+        }
+        Some(before) => writeln!(
+            text,
+            "  It follows run {}. {}",
+            before.run,
+            before.before_this_plan()
+        )?,
+        None => {}
+    }
+    for mended in &run.result.mended {
+        writeln!(text, "  {}", one_line(mended))?;
+    }
     write!(
         text,
         "  Its files are in {}",
@@ -277,6 +292,9 @@ fn run_json(run: &Run) -> Value {
         "counts": run.result.plan.as_ref().map(|p| counts(&p.counts)),
         "hold": run.result.hold,
         "failure": run.result.failure,
+        "interruption": run.result.interruption,
+        "mended": run.result.mended,
+        "lock_id": run.result.lock_id,
     })
 }
 

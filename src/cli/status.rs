@@ -1,5 +1,6 @@
 //! What the daemon knows, from its record: repositories, workspaces, proposals, what waits.
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::table::{Rows, ago, on_a_line, one_line, short};
@@ -8,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::decide::Settled;
 use crate::id::ProposalKey;
 use crate::plan::Plan;
-use crate::run::{Purpose, State};
+use crate::run::{Interruption, Purpose, Run, State, Trigger};
 use crate::serve::DaemonSeen;
 use crate::store::{ProposalState, RunFilter, Store};
 use crate::tell::Wanted;
@@ -99,6 +100,7 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
             "applied_at": since,
             "settled": row.settled == Settled::Yes,
             "last_merge": merge.map(|r| json!({ "run": r.id, "state": r.state, "commit": r.what.commit })),
+            "interruption": merge.and_then(|merge| interruption(merge, &runs)),
             "hold": merge.filter(|r| r.state == State::Held).and_then(|r| r.result.hold.clone()),
             "failure": merge.filter(|r| r.state == State::Failed).and_then(|r| r.result.failure.as_ref()).map(|f| &f.summary),
             "drift_checked_at": drift.map(|r| r.changed_at),
@@ -165,6 +167,19 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
         "issues": issues,
         "untold": untold,
     }))
+}
+
+/// How far the last apply came, where that was interrupted and nothing was applied since.
+fn interruption<'r>(merge: &'r Run, runs: &'r [Run]) -> Option<&'r Interruption> {
+    if merge.state == State::Applied {
+        return None;
+    }
+    let before = || match merge.what.trigger {
+        Trigger::Interrupted { run } => runs.iter().find(|r| r.id == run),
+        _ => None,
+    };
+    let known = merge.result.interruption.as_ref();
+    known.or_else(|| before()?.result.interruption.as_ref())
 }
 
 /// One repository for people to read.
@@ -256,6 +271,15 @@ impl Page<'_> {
         };
         for workspace in self.list("workspaces") {
             let name = text(&workspace["name"]);
+            let before = Interruption::deserialize(&workspace["interruption"]);
+            if let Ok(before) = before {
+                lines.push(format!(
+                    "{name}: the apply of {} was interrupted: {}",
+                    before.commit.short(),
+                    before.how_far()
+                ));
+                lines.push(format!("  `mainstay run {}` shows its steps", before.run));
+            }
             let merge = &workspace["last_merge"];
             let at = short(merge["commit"].as_str());
             let run = &merge["run"];
@@ -267,7 +291,7 @@ impl Page<'_> {
                 lines.push(format!("{name} failed at {at}: {}", one_line(summary)));
                 lines.push(format!("  `mainstay apply{repo} {name}` tries again, `mainstay run {run}` shows all of it"));
             }
-            if merge["state"] == "interrupted" {
+            if merge["state"] == "interrupted" && workspace["interruption"].is_null() {
                 lines.push(format!(
                     "{name} was interrupted at {at}, and how far it came is not known"
                 ));

@@ -11,6 +11,7 @@ use super::network::{self, NetworkSettings};
 use super::reader::{TableReader, nearest};
 use super::settings_file::SettingsFile;
 use crate::clock::parse_duration;
+use crate::machine::Machine;
 use crate::network::NetworkRule;
 use crate::plan::DataTypes;
 use crate::workspace::{Settings, Unreviewed};
@@ -38,8 +39,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Host names, in lower case, by which clients may ask for it, besides `localhost` and addresses.
     pub listen_hosts: Vec<String>,
-    /// How many processes of the engine run at once.
-    pub parallel: NonZeroUsize,
+    /// How many processes of the engine run at once; `None` where the machine's cores and memory say.
+    pub parallel: Option<NonZeroUsize>,
     /// What plans and applies.
     pub engine: Engine,
     /// What happens to a change that no reviewer saw, where a workspace does not say.
@@ -163,7 +164,7 @@ impl Config {
             poll_every: Duration::from_secs(30),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 4180))),
             listen_hosts: Vec::new(),
-            parallel: NonZeroUsize::MIN.saturating_add(1),
+            parallel: None,
             engine: Engine::Terraform,
             unreviewed: workspace.unreviewed,
             plan_timeout: workspace.plan_timeout,
@@ -182,6 +183,11 @@ impl Config {
             log: LogFormat::Text,
             folder,
         }
+    }
+
+    /// How many processes of the engine run at once on `machine`.
+    pub fn at_once(&self, machine: &Machine) -> NonZeroUsize {
+        self.parallel.unwrap_or_else(|| machine.carries())
     }
 
     /// The settings of a workspace of which nothing more is said.
@@ -246,7 +252,7 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
         .into_iter()
         .map(|host| host.value.to_ascii_lowercase())
         .collect();
-    set(&mut config.parallel, top.count("parallel", MOST_PARALLEL));
+    config.parallel = top.count("parallel", MOST_PARALLEL);
     set(
         &mut config.engine,
         top.parsed("engine", |given| engine(&folder, given))
@@ -480,7 +486,7 @@ mod tests {
         let config = valid("");
         assert_eq!(config, Config::default_in(Path::new("/etc/mainstay")));
         assert_eq!(config.data_dir, Path::new("/etc/mainstay/var"));
-        assert_eq!(config.parallel.get(), 2);
+        assert_eq!(config.parallel, None);
         assert_eq!(config.listen, "127.0.0.1:4180".parse().ok());
         assert_eq!(config.workspace_defaults(), Settings::default());
     }
@@ -551,7 +557,7 @@ mod tests {
                 poll_every: Duration::from_secs(90),
                 listen: None,
                 listen_hosts: vec!["mainstay.example.com".to_owned()],
-                parallel: NonZeroUsize::new(8).unwrap(),
+                parallel: NonZeroUsize::new(8),
                 engine: Engine::Path(folder.join("bin/terraform")),
                 unreviewed: Unreviewed::Hold,
                 plan_timeout: Duration::from_secs(600),

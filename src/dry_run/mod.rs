@@ -19,6 +19,7 @@ use crate::engine::{
 };
 use crate::fault::chain;
 use crate::id::WorkspaceName;
+use crate::machine::Machine;
 use crate::modules::{Backend, ResolveError, Resolved};
 use crate::plan::{self, FingerprintKey, Room};
 use crate::policy::{self, Context, Judgement, Policies};
@@ -190,7 +191,9 @@ pub async fn dry_run(
         top: temporary.path().to_owned(),
         copy,
     });
-    let free = Arc::new(Semaphore::new(request.config.parallel.get()));
+    let free = Arc::new(Semaphore::new(
+        request.config.at_once(&Machine::look()).get(),
+    ));
     let mut tasks = JoinSet::new();
     for (index, resolved) in subject.chosen.iter().cloned().enumerate() {
         let (request, engine, watcher, places, free, cancel) = (
@@ -368,6 +371,7 @@ async fn plan_one(
         state_note,
         after_merge: None,
         reviewed: None,
+        before: Vec::new(),
     };
     if !refusals.is_empty() {
         report.progress = crate::report::Progress::Failed(of_refusals(&workspace.path, refusals));

@@ -295,10 +295,15 @@ fn for_apply(failed: &FailedApply) -> String {
 /// shows our own attempt there and names the holder's lock before it, as
 /// `already locked: ID=…`.
 pub(super) fn lock_info(detail: &str) -> LockInfo {
-    if let Some((_, rest)) = detail.split_once("already locked: ID=") {
-        let id = rest.split_whitespace().next().filter(|id| !id.is_empty());
+    // As plain text it is wrapped, anywhere between two words.
+    let words: Vec<&str> = detail.split_whitespace().collect();
+    let joined = words.join(" ");
+    if let Some((_, rest)) = joined.split_once("HTTP remote state already locked") {
+        let id = rest
+            .strip_prefix(": ID=")
+            .and_then(|rest| rest.split(' ').next());
         return LockInfo {
-            id: id.map(str::to_owned),
+            id: id.filter(|id| !id.is_empty()).map(str::to_owned),
             ..LockInfo::default()
         };
     }
@@ -389,15 +394,21 @@ mod tests {
 
     #[test]
     fn the_http_backends_holder_is_not_ourselves() {
-        let info = lock_info(
-            "Error message: HTTP remote state already locked: ID=abc\nLock Info:\n  ID:        ours\n  Who:       us@here\n",
-        );
-        assert_eq!(
-            info,
-            LockInfo {
-                id: Some("abc".into()),
+        let own = "\nLock Info:\n  ID:        ours\n  Who:       us@here\n";
+        let table = [
+            (": ID=abc", Some("abc")),
+            // Plain text is wrapped.
+            (":\nID=abc", Some("abc")),
+            (", failed to unmarshal body", None),
+            (": ID=", None),
+        ];
+        for (said, id) in table {
+            let message = format!("Error message: HTTP remote\nstate already locked{said}{own}");
+            let expected = LockInfo {
+                id: id.map(str::to_owned),
                 ..LockInfo::default()
-            }
-        );
+            };
+            assert_eq!(lock_info(&message), expected, "{said}");
+        }
     }
 }

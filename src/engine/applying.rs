@@ -15,10 +15,13 @@ use super::planning::{digest, discard, flag, lock_in, lock_timeout, remove, rest
 use super::step::{Call, Finished};
 use super::{
     Applied, ApplyOutcome, CancelToken, Engine, Job, Lock, MadeFor, Observer, SavedPlan, State,
-    Step,
+    Step, StepStart,
 };
 use crate::clock::now;
 use crate::plan::Severity;
+
+/// The name of the copy of a stranded state, once it was pushed.
+const SAVED: &str = "pushed.tfstate";
 
 /// How long the push of a stranded state may take before it is asked to stop.
 const PUSH_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -97,7 +100,7 @@ impl Engine {
             deadline: Instant::now() + job.apply_timeout,
             limit: job.apply_timeout,
         };
-        let finished = self.run(job, call, watch, cancel).await?;
+        let finished = self.run_apply(job, call, watch, cancel).await?;
         if finished.code() == Some(0) {
             return Ok(Applied {
                 resources: finished.record.outcomes(),
@@ -165,8 +168,7 @@ impl Engine {
     /// one. The file is taken out of the checkout only when it was pushed.
     pub async fn rescue_state(&self, job: &Job, watch: &dyn Observer) -> Option<Stranded> {
         let stranded = job.cwd().join(STRANDED);
-        // A link is nothing that Terraform wrote.
-        if !fs::symlink_metadata(&stranded).is_ok_and(|metadata| metadata.is_file()) {
+        if !is_stranded(&stranded) {
             return None;
         }
         let kept = match keep_stranded(&stranded, &job.work_dir) {
@@ -185,8 +187,43 @@ impl Engine {
         };
         if rescue == Rescue::Saved {
             noting(job, "remove the pushed state", remove(&stranded));
+            // Under its own name it would be taken for one that is still to be pushed.
+            let saved = job.work_dir.join(SAVED);
+            let renamed = fs::rename(&kept, &saved);
+            let kept = if renamed.is_ok() { saved } else { kept };
+            noting(job, "rename the pushed state", renamed);
+            return Some(Stranded { kept, rescue });
         }
         Some(Stranded { kept, rescue })
+    }
+
+    /// Pushes a state that an earlier apply of the workspace could not save. Terraform refuses one of
+    /// another lineage, and one that is older than what is there.
+    ///
+    /// The copy that it is pushed from is gone afterwards, and `kept` with it where it was saved:
+    /// call it again as often as it failed.
+    pub async fn push_stranded(&self, job: &Job, kept: &Path, watch: &dyn Observer) -> Rescue {
+        if job.state != State::Backend {
+            return Rescue::NotTried;
+        }
+        // Only from there may what runs in a sandbox read it.
+        let copied = job
+            .prepare()
+            .map_err(|error| error.to_string())
+            .and_then(|()| {
+                keep_stranded(kept, &job.work_dir)
+                    .map_err(|error| format!("{} could not be copied: {error}", kept.display()))
+            });
+        let copy = match copied {
+            Ok(copy) => copy,
+            Err(reason) => return Rescue::Failed(reason),
+        };
+        let rescue = self.push(job, &copy, watch).await;
+        noting(job, "remove the copy of the unsaved state", remove(&copy));
+        if rescue == Rescue::Saved {
+            noting(job, "remove the pushed state", remove(kept));
+        }
+        rescue
     }
 
     async fn push(&self, job: &Job, kept: &Path, watch: &dyn Observer) -> Rescue {
@@ -261,6 +298,38 @@ fn noting(job: &Job, what: &str, result: io::Result<()>) {
         let workspace = &job.workspace;
         tracing::warn!(%workspace, %error, "Could not {what} after the apply of {workspace}");
     }
+}
+
+/// Keeps the state that an apply, which was started there, could not save: copies it into `folder`,
+/// and takes it out of the checkout. `None` where it left none.
+///
+/// No such file was there when the apply began, or it would not have begun.
+///
+/// # Errors
+///
+/// Where no copy can be made; the file stays where it is then.
+pub fn take_stranded(start: &StepStart, folder: &Path) -> io::Result<Option<PathBuf>> {
+    let Some(cwd) = start.cwd.as_ref().filter(|_| start.step == Step::Apply) else {
+        return Ok(None);
+    };
+    let stranded = cwd.join(STRANDED);
+    if !is_stranded(&stranded) {
+        return Ok(None);
+    }
+    let kept = keep_stranded(&stranded, folder)?;
+    remove(&stranded)?;
+    Ok(Some(kept))
+}
+
+/// The state that an apply could not save, where one is kept in this folder.
+pub fn kept_stranded(folder: &Path) -> Option<PathBuf> {
+    let kept = folder.join(STRANDED);
+    is_stranded(&kept).then_some(kept)
+}
+
+/// Whether it is a file; a link is nothing that Terraform wrote.
+fn is_stranded(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Copies a stranded state into the work folder, whole and for its owner alone.

@@ -8,7 +8,7 @@ use tokio::process::Child;
 use tokio::time::Instant;
 
 use super::events::{ApplyOutcome, Record};
-use super::process::{Delivery, boot_id, descendants, session_of};
+use super::process::{Delivery, descendants, session_of};
 use super::step::Output;
 use super::supervise::{Ended, Mercy, read_end, read_running};
 use super::{CancelToken, Engine, Observer, Step, StepEnd, StepStart, Stop};
@@ -78,7 +78,7 @@ pub(super) async fn attend(
                 stop,
             };
         }
-        if !is_alive(start) {
+        if !start.lives() {
             // It may have written its record between the two looks.
             let outcome = end_of(start).map_or(Outcome::Dead, Outcome::Ended);
             return Attended { outcome, stop };
@@ -130,13 +130,6 @@ fn end_of(start: &StepStart) -> Option<Ended> {
         tracing::warn!(workspace = %start.workspace, %error, "The record in {dir} cannot be read");
         None
     })
-}
-
-/// Whether anything of the step still lives; what cannot be told is alive.
-fn is_alive(start: &StepStart) -> bool {
-    start.boot_id == boot_id()
-        && (start.supervisor.is_alive()
-            || session_of(start.supervisor).map_or(true, |members| !members.is_empty()))
 }
 
 fn told(start: &StepStart, what: &str, told: io::Result<()>) {

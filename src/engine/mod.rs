@@ -20,6 +20,7 @@ mod job;
 mod limits;
 mod lines;
 mod local_state;
+mod locks;
 mod outlet;
 mod planning;
 mod process;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
+pub use self::applying::{kept_stranded, take_stranded};
 pub use self::attend::{Adopted, AdoptedEnd};
 pub use self::cancel::CancelToken;
 pub use self::checking::Tests;
@@ -49,6 +51,7 @@ pub use self::error::{
 pub use self::events::ApplyOutcome;
 pub use self::job::{Job, Lock, State};
 pub use self::limits::{Limit, LimitHit};
+pub use self::locks::{OwnLock, host_name};
 pub use self::outlet::refused;
 pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
@@ -276,6 +279,10 @@ pub enum Step {
     Apply,
     /// `state push` of a state that an apply could not save.
     StatePush,
+    /// A try to take the state's lock, to see who holds it.
+    LockLook,
+    /// `force-unlock` of a lock that a dead apply of ours left.
+    ForceUnlock,
     /// `fmt`, which only looks.
     Fmt,
     /// `validate`.
@@ -296,6 +303,8 @@ impl Step {
             Self::Show => "show",
             Self::Apply => "apply",
             Self::StatePush => "state-push",
+            Self::LockLook => "lock-look",
+            Self::ForceUnlock => "force-unlock",
             Self::Fmt => "fmt",
             Self::Validate => "validate",
             Self::Test => "test",
@@ -310,6 +319,8 @@ impl Step {
             | Self::Init
             | Self::Plan
             | Self::Show
+            | Self::LockLook
+            | Self::ForceUnlock
             | Self::Fmt
             | Self::Validate
             | Self::Test
@@ -328,6 +339,8 @@ impl fmt::Display for Step {
             Self::Show => "show",
             Self::Apply => "apply",
             Self::StatePush => "state push",
+            Self::LockLook => "untaint",
+            Self::ForceUnlock => "force-unlock",
             Self::Fmt => "fmt",
             Self::Validate => "validate",
             Self::Test => "test",
@@ -354,6 +367,9 @@ pub struct StepStart {
     pub step: Step,
     /// Its folder, with its output and the records of its processes.
     pub dir: PathBuf,
+    /// The folder that it runs in; `None` in records of before it was noted.
+    #[serde(default)]
+    pub cwd: Option<PathBuf>,
     /// Its supervisor, which runs and waits.
     pub supervisor: ProcessMark,
     /// The kernel's run that the supervisor's number belongs to.
@@ -410,6 +426,9 @@ pub trait Observer: Send + Sync {
 
     /// Takes note that something moved. Called often; it should return at once.
     fn progress(&self, progress: &Progress);
+
+    /// Takes note of the id of the lock that the apply under way holds on its state.
+    fn lock_seen(&self, _id: &str) {}
 }
 
 /// Whether a plan would change anything, by its exit code.

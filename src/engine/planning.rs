@@ -451,6 +451,8 @@ pub(super) fn failure(job: &Job, finished: &Finished) -> EngineError {
         | Step::Plan
         | Step::Apply
         | Step::StatePush
+        | Step::LockLook
+        | Step::ForceUnlock
         | Step::Fmt
         | Step::Validate
         | Step::Test

@@ -29,7 +29,7 @@ use crate::clock::now;
 const CHUNKS_A_LOOK: usize = 64;
 
 /// The name of the file with the output in a step's folder.
-const STDOUT: &str = "stdout";
+pub(super) const STDOUT: &str = "stdout";
 
 /// The name of the file with the errors in a step's folder.
 const STDERR: &str = "stderr";
@@ -185,6 +185,7 @@ impl Engine {
             workspace: job.workspace.clone(),
             step,
             dir,
+            cwd: Some(job.cwd()),
             supervisor: ProcessMark::of(pid.cast_signed()).map_err(unstartable)?,
             boot_id: boot_id(),
             at: now(),

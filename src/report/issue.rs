@@ -44,6 +44,8 @@ pub struct HoldReport {
     pub branch: BranchName,
     /// How it stands.
     pub outcome: AfterMerge,
+    /// What came before its plan, in sentences; names between backticks.
+    pub before: Vec<String>,
     /// What Terraform warned of.
     pub warnings: Vec<Diagnostic>,
     /// Which types of resources hold data.
@@ -218,6 +220,7 @@ fn as_workspace(report: &HoldReport) -> WorkspaceReport {
         since: None,
         after_merge: Some(report.outcome.clone()),
         reviewed: None,
+        before: report.before.clone(),
     }
 }
 

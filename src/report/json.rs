@@ -89,6 +89,7 @@ fn workspace(report: &ProposalReport, workspace: &WorkspaceReport) -> Value {
         "plan": workspace.plan().map(|plan| self::plan(plan, &report.data_types)),
         "failure": failure_of_plan,
         "after_merge": workspace.after_merge.as_ref().map(after_merge),
+        "before": workspace.before,
     })
 }
 
@@ -237,9 +238,14 @@ fn after_merge(outcome: &AfterMerge) -> Value {
         AfterMerge::Cancelled { by, parts } => {
             with_parts(json!({"outcome": "cancelled", "by": by}), parts)
         }
-        AfterMerge::Interrupted { parts, next } => {
-            with_parts(json!({"outcome": "interrupted", "next": next}), parts)
-        }
+        AfterMerge::Interrupted {
+            parts,
+            how_far,
+            next,
+        } => with_parts(
+            json!({"outcome": "interrupted", "how_far": how_far, "next": next}),
+            parts,
+        ),
     }
 }
 

@@ -144,6 +144,9 @@ pub struct WorkspaceReport {
     pub after_merge: Option<AfterMerge>,
     /// How the merge's plan compares with what reviewers saw, where both are known.
     pub reviewed: Option<Reviewed>,
+    /// What came before the merge's plan: an interrupted apply, a lock that was released. In
+    /// sentences; names between backticks.
+    pub before: Vec<String>,
 }
 
 /// How far the plan of a workspace is.
@@ -226,8 +229,10 @@ pub enum AfterMerge {
     },
     /// The process that applied was lost, and how far it came is not known.
     Interrupted {
-        /// How far it was seen to come.
+        /// Which resources it was seen to reach.
         parts: AppliedParts,
+        /// How far it came; names between backticks.
+        how_far: String,
         /// What is done about it; names between backticks.
         next: String,
     },

@@ -84,11 +84,19 @@ pub(super) fn outcome(workspace: &WorkspaceReport, limit: usize) -> Outcome {
             lists = reached(parts, limit);
             format!("`{name}` was cancelled by `{}`", by.replace('`', "'"))
         }
-        Some(AfterMerge::Interrupted { parts, next }) => {
+        Some(AfterMerge::Interrupted {
+            parts,
+            how_far,
+            next,
+        }) => {
             lists = reached(parts, limit);
-            format!("`{name}` was interrupted, and how far it came is not known: {next}")
+            format!("`{name}` was interrupted, and {how_far}: {next}")
         }
     };
+    let sentence = workspace
+        .before
+        .iter()
+        .fold(sentence, |all, before| format!("{all}. {before}"));
     let compared = match &workspace.after_merge {
         Some(AfterMerge::Applied { .. } | AfterMerge::Held { .. }) => workspace.reviewed.as_ref(),
         _ => None,

@@ -183,6 +183,7 @@ fn outcomes() -> Vec<AfterMerge> {
         },
         AfterMerge::Interrupted {
             parts,
+            how_far: "how far it came is not known".to_owned(),
             next: "the workspace is planned again".to_owned(),
         },
         AfterMerge::Waiting,
@@ -251,6 +252,7 @@ fn held(outcome: AfterMerge) -> HoldReport {
         commit: sha('b'),
         branch: "main".parse().expect("a valid branch name"),
         outcome,
+        before: Vec::new(),
         warnings: vec![diagnostic(Severity::Warning, "Argument is deprecated")],
         data_types: DataTypes::default(),
     }
@@ -290,6 +292,7 @@ fn workspace(called: &str, environment: &str, progress: Progress) -> WorkspaceRe
         took: Duration::ZERO,
         since: None,
         reviewed: None,
+        before: Vec::new(),
         on_merge: OnMerge::Apply,
         state_note: None,
         after_merge: None,

@@ -92,6 +92,7 @@ fn workspace(name: &str, progress: Progress) -> WorkspaceReport {
         state_note: None,
         after_merge: None,
         reviewed: None,
+        before: Vec::new(),
     }
 }
 
@@ -492,6 +493,7 @@ fn hostile(text: &str) -> ProposalReport {
         by: text.clone(),
         parts: AppliedParts::default(),
     });
+    five.before = vec![text.clone()];
     let mut report = report(vec![one, two, three, four, five]);
     report.tool = text.clone();
     report.notes = vec![text.clone()];
@@ -898,6 +900,7 @@ fn hold(outcome: AfterMerge) -> HoldReport {
         commit: sha('a'),
         branch: "main".parse().unwrap(),
         outcome,
+        before: Vec::new(),
         warnings: Vec::new(),
         data_types: DataTypes::default(),
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::clock::{Timestamp, now};
 use crate::decide::{Action, Stopping, due, next_drift, next_to_start};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::RunId;
-
+use crate::machine::Machine;
 use crate::run::{Event, State};
 use crate::store::{RunUpdate, StoreError};
 use crate::worker::{Owner, Wishes, Worker};
@@ -23,8 +23,21 @@ pub(crate) struct Scheduler {
     worker: Arc<Worker>,
     owner: Owner,
     under_way: HashMap<RunId, UnderWay>,
+    /// How many runs are under way at once.
+    at_once: usize,
+    /// Whether the last look found too little memory for one run more.
+    room: Room,
     /// Hears of each run that ended.
     ended: mpsc::UnboundedSender<RunId>,
+}
+
+/// Whether there is memory for one run more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// There is.
+    Enough,
+    /// There is not: what is due waits until a run has ended.
+    Short,
 }
 
 struct UnderWay {
@@ -39,11 +52,19 @@ impl Scheduler {
         worker: Arc<Worker>,
         ended: mpsc::UnboundedSender<RunId>,
     ) -> Self {
+        let machine = Machine::look();
+        let at_once = fleet.config.at_once(&machine).get();
+        info!(
+            parallel = at_once,
+            "At most {at_once} runs at once, on {machine}"
+        );
         Self {
             fleet,
             worker,
             owner: Owner::this_process(),
             under_way: HashMap::new(),
+            at_once,
+            room: Room::Enough,
             ended,
         }
     }
@@ -152,9 +173,12 @@ impl Scheduler {
                 _ => {}
             }
         }
-        let parallel = self.fleet.config.parallel.get();
-        let free = parallel.saturating_sub(self.under_way.len());
+        let free = self.at_once.saturating_sub(self.under_way.len());
         for id in next_to_start(&queued, &busy, free) {
+            if self.look_for_room() == Room::Short {
+                // The end of a run is the next look.
+                break;
+            }
             match self.fleet.store.claim(id, &self.owner.to_string(), now()) {
                 Ok(RunUpdate::Now(_)) => {}
                 // Another process, `mainstay drift` say, has taken the workspace or the run since:
@@ -172,6 +196,23 @@ impl Scheduler {
             });
         }
         Ok(())
+    }
+
+    /// Looks whether there is memory for one run more, and says so where that has changed.
+    fn look_for_room(&mut self) -> Room {
+        let machine = Machine::look();
+        let room = match machine.has_room(self.under_way.len()) {
+            true => Room::Enough,
+            false => Room::Short,
+        };
+        if room != self.room && room == Room::Short {
+            warn!(
+                "Too little memory for one run more beside {}: what is due waits ({machine})",
+                self.under_way.len()
+            );
+        }
+        self.room = room;
+        room
     }
 
     fn spawn(

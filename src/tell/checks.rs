@@ -277,6 +277,7 @@ mod tests {
             checks,
             verdict: None,
             reviewed: None,
+            before: Vec::new(),
             since: None,
             took: Duration::ZERO,
             on_merge: OnMerge::Apply,

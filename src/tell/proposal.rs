@@ -11,7 +11,7 @@ use crate::plan::{DataTypes, Plan};
 use crate::report::{
     self, AfterMerge, OnMerge, Progress, ProposalReport, Refusal, Since, WorkspaceReport,
 };
-use crate::run::{Purpose, Refused, Reviewed, Run, State, Trigger};
+use crate::run::{Interruption, Purpose, Refused, Reviewed, Run, State, Trigger};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 use crate::workspace::{ApplyMode, Settings};
 
@@ -122,12 +122,12 @@ pub fn proposal_report(
         let planned = run.filter(|run| run.what.inputs == touch.inputs);
         for (who, refused) in [
             ("the plan", planned.map(|run| &run.result.refused)),
-            ("the merge", after.as_ref().map(|(_, _, refused)| refused)),
+            ("the merge", after.as_ref().map(|(_, refused)| refused)),
         ] {
             let note = refused.and_then(|refused| report::refused_note(who, refused));
             notes.extend(note.map(|note| format!("`{}`: {note}", touch.name)));
         }
-        let after = after.map(|(after, reviewed, _)| (after, reviewed));
+        let after = after.map(|(merged, _)| merged);
         let mut told = workspace(tracked.settings(&touch.name), touch, trust, run, after);
         if let (Some(run), Some(plan), None) = (run, told.plan(), &told.after_merge) {
             told.since = since(fleet, &facts, &row.proposal.head, run, plan)?;
@@ -224,7 +224,7 @@ pub fn run_report(
             &touch,
             Trust::May,
             Some(run),
-            merge.then(|| (after_merge(run), run.result.reviewed.clone())),
+            merge.then(|| (after_merge(run), run.result.reviewed.clone(), before(run))),
         )
     };
     ProposalReport {
@@ -384,11 +384,14 @@ fn workspace(
     touch: &Touched,
     trust: Trust,
     run: Option<&Run>,
-    after: Option<(AfterMerge, Option<Reviewed>)>,
+    after: Option<Merged>,
 ) -> WorkspaceReport {
     let progress = progress(touch, trust, run);
     let current = run.filter(|run| run.what.inputs == touch.inputs);
-    let (after_merge, reviewed) = after.unzip();
+    let (after_merge, reviewed, before) = match after {
+        Some((after, reviewed, before)) => (Some(after), reviewed, before),
+        None => (None, None, Vec::new()),
+    };
     WorkspaceReport {
         name: touch.name.clone(),
         environment: settings.and_then(|s| s.environment.clone()),
@@ -419,9 +422,13 @@ fn workspace(
         state_note: None,
         run: current.map(|run| run.id),
         after_merge,
-        reviewed: reviewed.flatten(),
+        reviewed,
+        before,
     }
 }
+
+/// What became of a merge in a workspace, how it compares with the review, and what came before it.
+type Merged = (AfterMerge, Option<Reviewed>, Vec<String>);
 
 /// What became of a merged proposal in one of its workspaces.
 fn after_merge_of(
@@ -429,7 +436,7 @@ fn after_merge_of(
     tracked: &Tracked,
     merged_as: &crate::id::CommitSha,
     name: &WorkspaceName,
-) -> Result<Option<(AfterMerge, Option<Reviewed>, Refused)>, StoreError> {
+) -> Result<Option<(Merged, Refused)>, StoreError> {
     let repo = tracked.repo();
     if tracked
         .settings(name)
@@ -438,7 +445,10 @@ fn after_merge_of(
         return Ok(None);
     }
     let Some(position) = fleet.store.base_position(repo, merged_as)? else {
-        return Ok(Some((AfterMerge::Waiting, None, Refused::default())));
+        return Ok(Some((
+            (AfterMerge::Waiting, None, Vec::new()),
+            Refused::default(),
+        )));
     };
     let filter = RunFilter {
         repo: Some(repo.clone()),
@@ -460,9 +470,10 @@ fn after_merge_of(
     Ok(Some(match telling_run(&since) {
         Some(run) => {
             let run = fleet.store.run(run.id)?;
-            (after_merge(&run), run.result.reviewed, run.result.refused)
+            let (after, before) = (after_merge(&run), before(&run));
+            ((after, run.result.reviewed, before), run.result.refused)
         }
-        None => (AfterMerge::Waiting, None, Refused::default()),
+        None => ((AfterMerge::Waiting, None, Vec::new()), Refused::default()),
     }))
 }
 
@@ -501,6 +512,15 @@ fn lets_go(run: &Run) -> String {
     }
 }
 
+/// What came before the plan of a merge, in sentences; names between backticks.
+pub(super) fn before(run: &Run) -> Vec<String> {
+    let follows = run.result.interruption.iter().filter(|i| i.run != run.id);
+    follows
+        .map(Interruption::before_this_plan)
+        .chain(run.result.mended.iter().cloned())
+        .collect()
+}
+
 /// What became of a merge, by its run.
 pub(super) fn after_merge(run: &Run) -> AfterMerge {
     let ended_by = run.result.ended_by.clone().unwrap_or_default();
@@ -532,6 +552,10 @@ pub(super) fn after_merge(run: &Run) -> AfterMerge {
         },
         State::Interrupted => AfterMerge::Interrupted {
             parts,
+            how_far: match &run.result.interruption {
+                Some(interruption) => interruption.how_far(),
+                None => "how far it came is not known".to_owned(),
+            },
             next: "the workspace is planned again, and what is left is applied or held".to_owned(),
         },
     }

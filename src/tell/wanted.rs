@@ -458,6 +458,7 @@ fn hold_issues(
             commit: run.what.commit.clone(),
             branch: tracked.declaration.branch.clone(),
             outcome: proposal::after_merge(&run),
+            before: proposal::before(&run),
             warnings: run.result.warnings.clone(),
             data_types: fleet.config.data_types.clone(),
         };

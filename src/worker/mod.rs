@@ -5,6 +5,7 @@ mod applying;
 mod checking;
 mod confinement;
 mod failure;
+mod following;
 mod judging;
 mod owner;
 mod places;
@@ -25,6 +26,7 @@ pub use owner::Owner;
 pub use places::Places;
 pub use recover::{Recovered, stranded_state};
 
+use self::following::Unfinished;
 use self::prepare::{PrepareError, problem_warning};
 use self::recorder::Recorder;
 use crate::clock::now;
@@ -108,6 +110,8 @@ struct Ready {
     secrets: Redactor,
     /// What was checked before the plan, with what is injected masked.
     checks: Vec<Check>,
+    /// The last apply of the workspace, where that came to no good end.
+    unfinished: Option<Unfinished>,
     /// Checkout and temporary files, which live as long as the run.
     folders: [Option<TempDir>; 2],
 }
@@ -270,11 +274,14 @@ impl Worker {
         {
             return Ok(outcome);
         }
-        let saved = match self
-            .engine
-            .plan(&ready.job, mode, observer, &wishes.plan)
-            .await
-        {
+        if ready.run.what.purpose != Purpose::Propose {
+            ready.unfinished = self.unfinished(&ready.run)?;
+            self.say_what_came_before(ready)?;
+            if let Some(failure) = self.save_stranded(ready, observer).await? {
+                return Ok(Outcome::Failed(Box::new(failure), None));
+            }
+        }
+        let saved = match self.plan(ready, mode, observer, wishes).await? {
             Ok(saved) => saved,
             Err(error) => {
                 self.keep_refused(ready, || ready.secrets.clone())?;
@@ -325,6 +332,7 @@ impl Worker {
             })
             .ok();
         let configuration = carried.as_ref().map(|c| c.configuration.clone());
+        let state = carried.map(|c| c.state);
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
         self.keep_refused(ready, || masks.redactor())?;
         warnings.extend(ready.problems.iter().map(problem_warning));
@@ -357,13 +365,22 @@ impl Worker {
         };
         let row = store.workspace(&what.repo, &what.workspace)?;
         let rewound = row.and_then(|row| row.rewound);
+        let repeats = match &review {
+            Some(_) => self.follow(ready, &plan, state.as_ref())?,
+            None => None,
+        };
+        let restored = restored(&ready.job);
+        let waits_for = rewound
+            .as_deref()
+            .or(restored.as_deref())
+            .or(repeats.as_deref());
         let next = review.map(|review| {
             after_plan(
                 &plan,
                 &ready.settings,
                 &review,
                 ready.run.result.approval.as_ref(),
-                rewound.as_deref().or(restored(&ready.job).as_deref()),
+                waits_for,
                 &ruling,
             )
         });
@@ -373,7 +390,7 @@ impl Worker {
             result.tool = Some(tool);
             result.plan = Some(plan);
             result.configuration = configuration;
-            result.state = carried.map(|c| c.state);
+            result.state = state;
             result.plan_sha256 = Some(saved.sha256.clone());
             result.warnings = warnings;
             result.checks = checks;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::engine::kept_stranded;
 use crate::fleet::folder_name;
 use crate::id::{RepoName, RunId, WorkspaceName};
 
@@ -88,6 +89,14 @@ impl Places {
             .map(|attempt| folder.join(attempt.to_string()))
             .take_while(|attempt| attempt.is_dir())
             .collect()
+    }
+
+    /// The state that an apply of a run could not save, where one is kept. Nothing that runs can
+    /// write where it is looked for.
+    pub fn stranded(&self, id: RunId) -> Option<PathBuf> {
+        let mut folders = vec![self.run(id)];
+        folders.extend(self.attempts(id));
+        folders.iter().find_map(|folder| kept_stranded(folder))
     }
 
     /// `TF_DATA_DIR` of a workspace: reused between runs of the same trust.

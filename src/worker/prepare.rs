@@ -161,6 +161,7 @@ impl Worker {
             problems: resolved.problems,
             secrets,
             checks: Vec::new(),
+            unfinished: None,
             run,
             folders: [Some(checkout), Some(tmp_dir)],
         })

@@ -1,6 +1,8 @@
 //! Records the processes of a run, each before it runs and after it ended.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
@@ -25,8 +27,8 @@ fn outcome(end: &StepEnd) -> String {
 pub(super) struct Recorder<'w> {
     fleet: &'w Fleet,
     run: RunId,
-    /// The record of the step that runs.
-    open: Mutex<Option<i64>>,
+    /// The records of the steps that run, by their folders.
+    open: Mutex<HashMap<PathBuf, i64>>,
     progress: &'w (dyn Fn(&Progress) + Send + Sync),
 }
 
@@ -55,9 +57,13 @@ impl<'w> Recorder<'w> {
         }
     }
 
-    /// Goes on with a step that is recorded already.
-    pub(super) fn resume(&self, step: i64) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(step);
+    /// Goes on with a step that is recorded already, in its folder.
+    pub(super) fn resume(&self, step: i64, folder: &Path) {
+        self.open().insert(folder.to_owned(), step);
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<PathBuf, i64>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,17 +75,14 @@ impl Observer for Recorder<'_> {
             .store
             .step_starts(self.run, &start.step.to_string(), &value, now())
             .map_err(|e| ObserverRefused(Box::new(e)))?;
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        self.open().insert(start.dir.clone(), id);
         Ok(())
     }
 
     fn after(&self, end: &StepEnd) {
-        let open = self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(id) = open else { return };
+        let Some(id) = self.open().remove(&end.dir) else {
+            return;
+        };
         if let Err(error) = self.fleet.store.step_ended(id, &outcome(end), now()) {
             warn!(run.id = %self.run, "Recording the end of a step of run {} failed: {}", self.run, chain(&error));
         }
@@ -87,5 +90,15 @@ impl Observer for Recorder<'_> {
 
     fn progress(&self, progress: &Progress) {
         (self.progress)(progress);
+    }
+
+    fn lock_seen(&self, id: &str) {
+        let noted = self
+            .fleet
+            .store
+            .amend(self.run, |result| result.lock_id = Some(id.to_owned()));
+        if let Err(error) = noted {
+            warn!(run.id = %self.run, "The lock that run {} holds could not be noted: {}", self.run, chain(&error));
+        }
     }
 }

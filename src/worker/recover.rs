@@ -12,7 +12,6 @@ use super::{Owner, Recorder, Worker, failure};
 use crate::clock::now;
 use crate::engine::supervise::{Ended, Exit};
 use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
-use crate::id::RunId;
 use crate::plan::Diagnostic;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Refused, Run, State};
@@ -54,6 +53,7 @@ impl Worker {
         let mut event = Event::WorkerLost;
         let mut parts = None;
         let mut failed = None;
+        let mut apply = None;
         for step in store.steps(id)? {
             let Ok(start) = serde_json::from_value::<StepStart>(step.start) else {
                 warn!(run.id = %id, "Run {id} has a step that this version cannot read: it counts as lost");
@@ -65,7 +65,7 @@ impl Worker {
                 continue;
             }
             if step.ended_at.is_none() {
-                observer.resume(step.id);
+                observer.resume(step.id, &start.dir);
             }
             let token = match start.step {
                 Step::Apply | Step::StatePush => cancel.clone(),
@@ -74,6 +74,8 @@ impl Worker {
                 | Step::Init
                 | Step::Show
                 | Step::WorkspaceList
+                | Step::LockLook
+                | Step::ForceUnlock
                 | Step::Fmt
                 | Step::Validate
                 | Step::Test
@@ -88,6 +90,7 @@ impl Worker {
             if start.step != Step::Apply {
                 continue;
             }
+            apply = Some(start);
             match adopted {
                 Adopted::StillRunning(_) => return Ok(Recovered::StillRunning),
                 Adopted::Dead(end) => parts = Some(applied_parts(&end)),
@@ -116,8 +119,10 @@ impl Worker {
                 }
             }
         }
-        if event != Event::ApplyDone && run.state == State::Applying {
-            self.keep_stranded_states(id);
+        if event != Event::ApplyDone
+            && let Some(apply) = &apply
+        {
+            self.keep_stranded(id, apply);
         }
         let lost = store
             .events(id)?
@@ -156,42 +161,31 @@ impl Worker {
         let asked = attempt.map(|folder| engine::refused(&folder));
         let asked = asked.unwrap_or_default().into_iter();
         let refused = Refused::new(asked.map(|r| (r.asked, r.why)), &Redactor::default()).count();
+        // A backend may keep it now, and a state of ours be left from before.
+        let line = run
+            .result
+            .state
+            .as_ref()
+            .map(|state| state.lineage.as_str());
+        let after = engine::state_mark(&kept)
+            .filter(|after| line == Some("") || line == Some(after.lineage.as_str()));
+        let lost = run.state == State::Applying && event == Event::WorkerLost;
+        let interruption = match lost {
+            true => self.weigh_lost(&run, &parts.clone().unwrap_or_default(), after.as_ref())?,
+            false => None,
+        };
+        if let Some(interruption) = &interruption {
+            warn!(run.id = %id, extent = ?interruption.extent, "The apply of run {id} was interrupted: {}", interruption.how_far());
+        }
         let state = store.happened(id, &event, now(), |result| {
-            // A backend may keep it now, and a state of ours be left from before.
-            let line = result.state.as_ref().map(|state| state.lineage.as_str());
-            result.state_after = engine::state_mark(&kept)
-                .filter(|after| line == Some("") || line == Some(after.lineage.as_str()));
+            result.state_after = after;
+            result.interruption = interruption;
             result.refused.at_least(refused);
             result.applied = parts;
             result.failure = failed;
         })?;
         info!(run.id = %id, state = %state, "Run {id} was taken over and is {state}");
         Ok(Recovered::Now(state))
-    }
-}
-
-impl Worker {
-    /// Keeps the states that an apply could not save from being swept away with its checkout.
-    fn keep_stranded_states(&self, id: RunId) {
-        let prefix = format!("run-{id}-");
-        let Ok(entries) = std::fs::read_dir(self.places.checkouts()) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix)
-                && let Some(state) = stranded_state(&entry.path())
-            {
-                let kept = self.places.run(id).join("errored.tfstate");
-                match std::fs::copy(&state, &kept) {
-                    Ok(_) => {
-                        warn!(run.id = %id, "The state that run {id} could not save is kept in {}: push it with `state push`", kept.display())
-                    }
-                    Err(error) => {
-                        warn!(run.id = %id, "The state that run {id} could not save stays in {}: {error}", state.display())
-                    }
-                }
-            }
-        }
     }
 }
 

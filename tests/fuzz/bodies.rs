@@ -215,6 +215,7 @@ fn comment(text: &dyn Fn(usize) -> String) -> String {
         state_note: None,
         after_merge: None,
         reviewed: None,
+        before: Vec::new(),
     };
     let report = ProposalReport {
         marker: "<!-- mainstay:proposal #7 -->".to_owned(),

@@ -19,6 +19,8 @@ mod forge_faults;
 mod github;
 mod github_app;
 mod holds;
+#[path = "../http_backend/mod.rs"]
+mod http_backend;
 mod listener;
 #[path = "../localfs/mod.rs"]
 mod localfs;
@@ -31,6 +33,7 @@ mod policies;
 mod polls;
 mod provider;
 mod pull_requests;
+mod recovery;
 mod restarts;
 #[expect(dead_code, reason = "each test crate uses a part of it")]
 #[path = "../scenario/mod.rs"]

@@ -1,15 +1,19 @@
 //! What the outside shall show, from the record alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
 
 use super::checks;
 use super::proposal::{self, Standing};
 use super::{Stage, TellError, Wanted};
+use crate::clock::now;
 use crate::decide::{Consideration, RunFacts};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::forge::{Issue, Reaction, ShowsChecks, Speaks, Status, StatusState};
+use crate::forge::{Issue, Reaction, ShowsChecks, Speaks, Status, StatusState, Urgency};
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
-use crate::report::{self, ApplyWords, DriftReport, HoldReport, Light};
+use crate::report::{self, AfterMerge, ApplyWords, DriftReport, HoldReport, Light, ProposalReport};
 use crate::run::{Purpose, Run, State};
 use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
 
@@ -19,8 +23,8 @@ pub(crate) const PLAN_STATUS: &str = "mainstay/plan";
 /// The status of a commit of the base branch.
 pub(crate) const APPLY_STATUS: &str = "mainstay/apply";
 
-/// So many commits of the base branch keep their status in line.
-const COMMITS_KEPT: u32 = 30;
+/// The label of an issue about what waits for a person.
+pub(super) const HOLD_LABEL: &str = "hold";
 
 /// So many proposals that are gone keep their comment in line.
 const GONE_KEPT: usize = 50;
@@ -177,6 +181,8 @@ fn proposals(
                     marker: report.marker.clone(),
                     body,
                     stage,
+                    urgency: urgency(&report, stage),
+                    shows: proposal::waiting_runs(fleet, tracked, &row)?,
                 },
             ));
         }
@@ -207,6 +213,28 @@ fn proposals(
         }
     }
     Ok(())
+}
+
+/// How urgent the comment on a proposal is.
+fn urgency(report: &ProposalReport, stage: Stage) -> Urgency {
+    let mut came_out = !report.refusals.is_empty();
+    let mut failed = false;
+    for workspace in &report.workspaces {
+        match &workspace.after_merge {
+            None | Some(AfterMerge::Waiting | AfterMerge::Running) => {}
+            Some(AfterMerge::Failed { .. } | AfterMerge::Held { .. }) => {
+                (came_out, failed) = (true, true);
+            }
+            Some(_) => came_out = true,
+        }
+    }
+    match stage {
+        Stage::Settled if came_out => Urgency::Now,
+        Stage::Settled => Urgency::Soon,
+        // The others go on for a while yet, and each is told of with the next text.
+        Stage::UnderWay if failed || !report.refusals.is_empty() => Urgency::Soon,
+        Stage::UnderWay => Urgency::Whenever,
+    }
 }
 
 /// The target of the plan's status on a head.
@@ -281,20 +309,44 @@ enum Outcome<'r> {
     PassedOver,
 }
 
+/// The status of each commit whose story is not over: it has no status yet, one that is not green,
+/// or one that was not told. That ends by itself, with the commit or a later one that is applied.
 fn apply_statuses(
     fleet: &Fleet,
     tracked: &Tracked,
     all: &mut Vec<(String, Wanted)>,
 ) -> Result<(), TellError> {
-    let commits = fleet.store.base_log(tracked.repo(), COMMITS_KEPT)?;
+    let repo = tracked.repo();
+    let age = TimeDelta::from_std(fleet.config.keep.runs).unwrap_or(TimeDelta::MAX);
+    let remembered = now().checked_sub_signed(age).unwrap_or_default();
+    let open = fleet
+        .store
+        .commits_to_tell(repo, APPLY_STATUS, remembered)?;
+    let Some(first) = open.iter().map(|(_, first)| *first).min() else {
+        return Ok(());
+    };
     let filter = RunFilter {
-        repo: Some(tracked.repo().clone()),
+        repo: Some(repo.clone()),
         purpose: Some(Purpose::Merge),
-        limit: 2_000,
+        from: Some(first),
         ..RunFilter::default()
     };
     let runs = fleet.store.run_facts(&filter)?;
-    for commit in commits {
+    let rewound = fleet.store.rewound_at(repo)?;
+    for (commit, _) in open {
+        // A commit that was force-pushed away is in none that came after.
+        let runs = match rewound {
+            Some(at) if is_before(fleet, tracked, &commit, at)? => {
+                let mut before = Vec::new();
+                for run in &runs {
+                    if is_before(fleet, tracked, &run.commit, at)? {
+                        before.push(run.clone());
+                    }
+                }
+                Cow::Owned(before)
+            }
+            _ => Cow::Borrowed(&runs),
+        };
         let names: BTreeSet<&WorkspaceName> = runs
             .iter()
             .filter(|r| r.commit == commit)
@@ -330,13 +382,26 @@ fn apply_statuses(
     Ok(())
 }
 
-/// How the newest run of a workspace at a commit came out; one that was superseded counts as what took its place.
+/// Whether a commit stands before that place of the base branch's recorded history.
+fn is_before(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    commit: &CommitSha,
+    place: i64,
+) -> Result<bool, StoreError> {
+    let at = fleet.store.base_position(tracked.repo(), commit)?;
+    Ok(at.is_some_and(|at| at < place))
+}
+
+/// How the newest run of a workspace at a commit came out. One that was superseded counts as what
+/// took its place, and one that failed as a later one that is applied.
 fn outcome<'r>(runs: &'r [RunFacts], commit: &CommitSha, name: &WorkspaceName) -> Outcome<'r> {
     let of_workspace: Vec<&RunFacts> = runs.iter().filter(|r| &r.workspace == name).collect();
     let Some(at) = of_workspace.iter().rposition(|r| &r.commit == commit) else {
         return Outcome::UnderWay;
     };
-    let follows = of_workspace[at..]
+    let since = &of_workspace[at..];
+    let follows = since
         .iter()
         .find(|r| !matches!(r.state, State::Superseded | State::Interrupted));
     match (follows, of_workspace.last()) {
@@ -346,7 +411,10 @@ fn outcome<'r>(runs: &'r [RunFacts], commit: &CommitSha, name: &WorkspaceName) -
         (Some(run), _) => match run.state {
             State::Applied => Outcome::Applied(run),
             State::Held => Outcome::Held,
-            State::Failed | State::Cancelled => Outcome::Bad,
+            State::Failed | State::Cancelled => {
+                let later = since.iter().find(|r| r.state == State::Applied);
+                later.map_or(Outcome::Bad, |run| Outcome::Applied(run))
+            }
             _ => Outcome::UnderWay,
         },
     }
@@ -414,7 +482,8 @@ fn drift_issues(
             label: "drift".to_owned(),
             body: report::drift_issue(&report, &fleet.templates)?,
         };
-        all.push((target, Wanted::Issue { open, issue }));
+        let shows = Vec::new();
+        all.push((target, Wanted::Issue { open, issue, shows }));
     }
     Ok(())
 }
@@ -459,10 +528,19 @@ fn hold_issues(
         let issue = Issue {
             marker,
             title: format!("{name} waits for a person"),
-            label: "hold".to_owned(),
+            label: HOLD_LABEL.to_owned(),
             body: report::hold_issue(&report, &fleet.templates)?,
         };
-        all.push((target, Wanted::Issue { open: waits, issue }));
+        let held = waits && run.state == State::Held;
+        let shows = held.then_some((run.id, run.changed_at));
+        all.push((
+            target,
+            Wanted::Issue {
+                open: waits,
+                issue,
+                shows: shows.into_iter().collect(),
+            },
+        ));
     }
     Ok(())
 }
@@ -544,5 +622,24 @@ mod tests {
         assert_eq!(status(&runs, 'a').0, StatusState::Pending);
         let runs = [run(1, 'a', State::Interrupted), run(2, 'a', State::Applied)];
         assert_eq!(status(&runs, 'a').0, StatusState::Success);
+    }
+
+    #[test]
+    fn a_commit_that_failed_is_green_only_when_a_later_one_is_applied() {
+        for failed in [State::Failed, State::Cancelled] {
+            let mut runs = vec![run(1, 'a', failed), run(2, 'b', State::Applying)];
+            assert_eq!(status(&runs, 'a').0, StatusState::Failure);
+            runs[1].state = State::Held;
+            assert_eq!(status(&runs, 'a').0, StatusState::Failure);
+            runs[1].state = State::Applied;
+            let (state, text) = status(&runs, 'a');
+            assert_eq!(
+                (state, text.as_str()),
+                (StatusState::Success, "applied with bbbbbbb: network")
+            );
+            // What comes after that is another commit's story.
+            runs.push(run(3, 'c', State::Failed));
+            assert_eq!(status(&runs, 'a').0, StatusState::Success);
+        }
     }
 }

@@ -33,3 +33,4 @@ mod restarts;
 mod scenario;
 #[path = "../screening/mod.rs"]
 mod screening;
+mod telling;

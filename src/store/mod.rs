@@ -255,11 +255,7 @@ impl Store {
 }
 
 fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Sqlite {
-        file: file.to_owned(),
-        action: "be migrated",
-        source,
-    };
+    let failed = |source| StoreError::of(source, file, "be migrated");
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;

@@ -219,6 +219,22 @@ impl Store {
         })
     }
 
+    /// Forgets that something could not be told which nobody wants any more.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn let_be(&self, repo: &RepoName, target: &str) -> Result<(), StoreError> {
+        self.write_quietly(|tx| {
+            tx.execute(
+                "UPDATE tellings SET error = NULL, ground = NULL, failed_at = NULL, attempts = 0, retry_at = NULL \
+                 WHERE repo = ?1 AND target = ?2",
+                params![repo.as_str(), target],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Records that somebody else did something to what was told, and makes it due again, unless
     /// that was done too often already.
     ///

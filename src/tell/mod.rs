@@ -223,6 +223,12 @@ fn want(fleet: &Fleet, tracked: &Tracked) -> Result<Wishes, TellError> {
             wishes.shows.insert(target, wanted.shows().to_vec());
         }
     }
+    for telling in fleet.store.untold(repo)? {
+        // The status of a head that was replaced, say: nobody need see to it any more.
+        if telling.error.is_some() && !wishes.places.contains_key(&telling.target) {
+            fleet.store.let_be(repo, &telling.target)?;
+        }
+    }
     let age = TimeDelta::from_std(fleet.config.keep.runs).unwrap_or(TimeDelta::MAX);
     if let Some(before) = at.checked_sub_signed(age) {
         let targets = wishes.places.keys().cloned().collect();

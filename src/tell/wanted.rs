@@ -334,9 +334,13 @@ fn apply_statuses(
     let runs = fleet.store.run_facts(&filter)?;
     let rewound = fleet.store.rewound_at(repo)?;
     for (commit, _) in open {
+        let replaced = match rewound {
+            Some(at) => is_before(fleet, tracked, &commit, at)?.then_some(at),
+            None => None,
+        };
         // A commit that was force-pushed away is in none that came after.
-        let runs = match rewound {
-            Some(at) if is_before(fleet, tracked, &commit, at)? => {
+        let runs = match replaced {
+            Some(at) => {
                 let mut before = Vec::new();
                 for run in &runs {
                     if is_before(fleet, tracked, &run.commit, at)? {
@@ -345,7 +349,7 @@ fn apply_statuses(
                 }
                 Cow::Owned(before)
             }
-            _ => Cow::Borrowed(&runs),
+            None => Cow::Borrowed(&runs),
         };
         let names: BTreeSet<&WorkspaceName> = runs
             .iter()
@@ -355,9 +359,14 @@ fn apply_statuses(
         if names.is_empty() {
             continue;
         }
+        let over = replaced.is_some() && runs.iter().all(|run| run.state.is_end());
         let outcomes: Vec<_> = names
             .iter()
-            .map(|name| outcome(&runs, &commit, name))
+            .map(|name| match outcome(&runs, &commit, name) {
+                // An apply that was interrupted, and that nothing follows any more.
+                Outcome::UnderWay if over => Outcome::PassedOver,
+                outcome => outcome,
+            })
             .collect();
         let words = summed_up(&commit, &names, &outcomes);
         let said = report::apply_status(&words, &fleet.templates)?;

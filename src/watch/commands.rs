@@ -217,7 +217,7 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
     };
     let mut facts = fleet.facts(tracked)?;
     let unread = match what.comment {
-        Some(_) => date_as_the_forge(fleet, tracked, &mut facts)?,
+        Some(_) => date_as_the_forge(fleet, tracked, request.verb, &mut facts)?,
         // Typed on this machine, by this clock.
         None => Vec::new(),
     };
@@ -249,6 +249,7 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
 fn date_as_the_forge(
     fleet: &Fleet,
     tracked: &Tracked,
+    verb: Verb,
     facts: &mut Facts,
 ) -> Result<Vec<Timestamp>, StoreError> {
     let ahead = tracked.forge.clock_ahead();
@@ -256,17 +257,21 @@ fn date_as_the_forge(
     for run in &mut facts.runs {
         run.created_at += ahead;
         let since = run.changed_at;
-        let waits = matches!(
-            (run.purpose, run.state),
-            (Purpose::Merge, State::Held) | (Purpose::Propose, State::Planned)
-        );
+        let waits = match (run.purpose, run.state) {
+            (Purpose::Merge, State::Held) => true,
+            (Purpose::Propose, State::Planned) => verb == Verb::Override,
+            _ => false,
+        };
+        if !waits {
+            run.changed_at = since + ahead;
+            continue;
+        }
         run.changed_at = match fleet.store.run_shown_at(run.id, since)? {
-            Some(at) if waits => at,
-            None if waits => {
+            Some(at) => at,
+            None => {
                 unread.push(since);
                 Timestamp::MAX_UTC
             }
-            _ => since + ahead,
         };
     }
     Ok(unread)

@@ -382,3 +382,45 @@ async fn our_reaction_is_changed_and_others_are_left_alone() {
         "what is there is not sent again"
     );
 }
+
+#[tokio::test]
+async fn a_locked_conversation_and_an_archived_repository_are_no_missing_rights() {
+    for (message, locked) in [
+        ("Unable to create comment because issue is locked.", true),
+        ("Repository was archived so is read-only.", false),
+    ] {
+        let stand = Stand::with(move |heard| match heard.method.as_str() {
+            "GET" => user(heard).unwrap_or_else(|| Reply::json(200, json!([]))),
+            _ => Reply::json(403, json!({ "message": message })),
+        })
+        .await;
+        let github = github(&stand);
+        let error = github
+            .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None, Urgency::Now)
+            .await
+            .unwrap_err();
+        match locked {
+            true => assert!(matches!(error, ForgeError::Locked { .. }), "{error}"),
+            false => assert!(matches!(error, ForgeError::Archived { .. }), "{error}"),
+        }
+        assert!(!error.to_string().contains("permission"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_github_keeps_of_a_comment_is_known_with_its_time() {
+    let comments = Comments::new(vec![]);
+    let stand = comments.stand().await;
+    let github = github(&stand);
+    let mut known = None;
+    // Posted, found again, edited.
+    for (text, id) in [("one", None), ("one", None), ("two", Some(CommentId(100)))] {
+        let kept = github
+            .upsert_comment(&repo(), ISSUE, MARKER, &body(text), id, Urgency::Now)
+            .await
+            .unwrap();
+        assert_eq!(kept.body, body(text));
+        assert_eq!(kept.at, "2024-05-01T12:00:00Z".parse().ok());
+        assert_eq!(*known.get_or_insert(kept.id), kept.id);
+    }
+}

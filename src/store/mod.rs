@@ -11,6 +11,7 @@ mod reading;
 mod repositories;
 mod run_rows;
 mod runs;
+mod showing;
 mod steps;
 mod tellings;
 mod workspaces;
@@ -34,8 +35,9 @@ pub use reading::Writable;
 pub use repositories::{BaseMove, Repository};
 pub use run_rows::{OpenRun, RunFilter};
 pub use runs::{Begin, RunUpdate};
+pub use showing::{Meddled, Meddling, text_digest};
 pub use steps::StepRow;
-pub use tellings::{Ground, Meddled, Meddling, Shown, Telling, text_digest};
+pub use tellings::{Ground, Shown, Telling};
 pub use workspaces::WorkspaceRow;
 
 use self::leases::Fences;

@@ -6,9 +6,10 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Store, StoreError, from_json, opt_text, to_json, to_text};
+use super::showing::Meddled;
+use super::{Store, StoreError, from_json, opt_text, to_text};
 use crate::clock::Timestamp;
-use crate::id::{IssueNumber, RepoName, RunId};
+use crate::id::{IssueNumber, RepoName};
 
 /// One thing that the outside shall show.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,30 +68,6 @@ pub enum Ground {
     Refused,
 }
 
-/// What somebody else did to a thing that we told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Meddling {
-    /// Its text is another one.
-    Edited,
-    /// It is gone.
-    Deleted,
-}
-
-/// What somebody else did to a thing that we told, since its text changed last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meddled {
-    /// What was done last.
-    pub how: Meddling,
-    /// When that was noticed.
-    pub at: Timestamp,
-    /// How often it was brought back since. It is not brought back without end: who does it again
-    /// and again means it, or is a program like this one.
-    pub brought_back: u32,
-    /// Whether it is left as it is until the text changes.
-    pub left: bool,
-}
-
 /// What the forge answered when something was told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shown {
@@ -101,15 +78,6 @@ pub struct Shown {
     /// Digest of the text as the forge keeps it.
     pub text: Option<String>,
 }
-
-/// What a text is told apart by. The forge's own line ends and blank ends are no difference.
-pub fn text_digest(text: &str) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
-    hex::encode(Sha256::digest(lines.join("\n")))
-}
-
-/// A text that somebody edited is brought back so often; one that was deleted is posted anew once.
-const BROUGHT_BACK: u32 = 3;
 
 const COLUMNS: &str = "digest, target, wanted, told, remote_id, error, attempts, retry_at, calm_until, ground, failed_at, \
      shown, shown_at, compared_at, meddled";
@@ -235,112 +203,8 @@ impl Store {
         })
     }
 
-    /// Records that somebody else did something to what was told, and makes it due again, unless
-    /// that was done too often already.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written.
-    pub fn meddled(
-        &self,
-        telling: &Telling,
-        how: Meddling,
-        at: Timestamp,
-    ) -> Result<Meddled, StoreError> {
-        let before = telling.meddled.as_ref();
-        let brought_back = before.map_or(0, |m| m.brought_back);
-        let most = match how {
-            Meddling::Edited => BROUGHT_BACK,
-            // A text that is posted anew calls everybody who reads along.
-            Meddling::Deleted => 1,
-        };
-        let left = brought_back >= most;
-        let meddled = Meddled {
-            how,
-            at,
-            brought_back: if left { brought_back } else { brought_back + 1 },
-            left,
-        };
-        self.write(|tx| {
-            tx.execute(
-                "UPDATE tellings SET meddled = ?3, told = CASE WHEN ?4 THEN told END, \
-                 retry_at = NULL, calm_until = NULL WHERE repo = ?1 AND target = ?2 AND digest = ?5",
-                params![
-                    telling.repo.as_str(),
-                    telling.target,
-                    to_json(&meddled),
-                    left,
-                    telling.digest
-                ],
-            )?;
-            Ok(())
-        })?;
-        Ok(meddled)
-    }
-
-    /// Records that what was told was compared with what stands there, when the forge dated the
-    /// proposal so.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written.
-    pub fn compared(
-        &self,
-        repo: &RepoName,
-        target: &str,
-        dated: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write_quietly(|tx| {
-            tx.execute(
-                "UPDATE tellings SET compared_at = ?3 WHERE repo = ?1 AND target = ?2",
-                params![repo.as_str(), target, dated],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// Records from when on people could read what runs came to, by the forge's clock; each with the
-    /// time, by ours, when it came to that. What is recorded already stays.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be written.
-    pub fn shown_runs(&self, runs: &[(RunId, Timestamp)], at: Timestamp) -> Result<(), StoreError> {
-        if runs.is_empty() {
-            return Ok(());
-        }
-        self.write_quietly(|tx| {
-            for (run, since) in runs {
-                tx.execute(
-                    "INSERT INTO shown (run, since, at) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (run) DO UPDATE SET since = ?2, at = ?3 WHERE since <> ?2",
-                    params![run.0, since, at],
-                )?;
-            }
-            Ok(())
-        })
-    }
-
-    /// From when on people could read what a run came to at `since`, by the forge's clock.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn run_shown_at(
-        &self,
-        run: RunId,
-        since: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT at FROM shown WHERE run = ?1 AND since = ?2")?;
-        Ok(statement
-            .query_row(params![run.0, since], |row| row.get(0))
-            .optional()?)
-    }
-
     /// Writes what nothing follows from but what this process does next by itself.
-    fn write_quietly<T>(
+    pub(super) fn write_quietly<T>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -359,15 +223,6 @@ impl Store {
     /// Where the record cannot be read.
     pub fn untold(&self, repo: &RepoName) -> Result<Vec<Telling>, StoreError> {
         self.tellings(repo, "told IS NOT digest")
-    }
-
-    /// What somebody else changed or deleted since its text changed last.
-    ///
-    /// # Errors
-    ///
-    /// Where the record cannot be read.
-    pub fn meddled_tellings(&self, repo: &RepoName) -> Result<Vec<Telling>, StoreError> {
-        self.tellings(repo, "meddled IS NOT NULL")
     }
 
     /// The issues of a repository that shall be open.
@@ -455,7 +310,11 @@ impl Store {
         })
     }
 
-    fn tellings(&self, repo: &RepoName, condition: &str) -> Result<Vec<Telling>, StoreError> {
+    pub(super) fn tellings(
+        &self,
+        repo: &RepoName,
+        condition: &str,
+    ) -> Result<Vec<Telling>, StoreError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM tellings WHERE repo = ?1 AND {condition} ORDER BY changed_at, target"
@@ -613,50 +472,6 @@ mod tests {
             .want(&repo, target, &json!({"open": false}), now())
             .unwrap();
         assert!(!store.has_open_issue(&repo).unwrap());
-    }
-
-    #[test]
-    fn what_was_deleted_is_posted_anew_once_until_its_text_changes() {
-        let (_folder, store, repo) = store();
-        let target = "comment #1";
-        let tell = |text: &str| {
-            store
-                .want(&repo, target, &json!({ "body": text }), now())
-                .unwrap();
-            for telling in store.untold(&repo).unwrap() {
-                store
-                    .told(&repo, target, &telling.digest, &shown(7), None)
-                    .unwrap();
-            }
-        };
-        let meddle = |how| {
-            let telling = store.telling(&repo, target).unwrap().unwrap();
-            store.meddled(&telling, how, now()).unwrap();
-            store.untold(&repo).unwrap().len()
-        };
-        tell("a");
-        assert_eq!(meddle(Meddling::Deleted), 1);
-        tell("a");
-        assert_eq!(
-            meddle(Meddling::Deleted),
-            0,
-            "who deletes it twice means it"
-        );
-        tell("b");
-        for _ in 0..3 {
-            assert_eq!(meddle(Meddling::Edited), 1);
-            tell("b");
-        }
-        assert_eq!(meddle(Meddling::Edited), 0);
-        assert!(
-            store
-                .telling(&repo, target)
-                .unwrap()
-                .unwrap()
-                .meddled
-                .unwrap()
-                .left
-        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod advice;
 mod checks;
+mod commits;
 mod proposal;
 mod turn;
 mod wanted;
@@ -128,7 +129,7 @@ impl Wanted {
         match self {
             Self::Comment { urgency, .. } => *urgency,
             Self::Status { status, stage, .. } => {
-                match (status.context == wanted::APPLY_STATUS, stage, status.state) {
+                match (status.context == commits::APPLY_STATUS, stage, status.state) {
                     // How a commit came out, or that it waits for a person.
                     (true, Stage::Settled, _) => Urgency::Now,
                     (true, Stage::UnderWay, StatusState::Pending) => Urgency::Whenever,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::world::{Time, now, this_second};
+use super::world::{Switch, Time, now, this_second};
 
 /// The two budgets that the model keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +73,9 @@ pub(crate) struct Limits {
     on_its_way: TimeDelta,
     /// When each caller created content, oldest first.
     created: BTreeMap<String, VecDeque<Time>>,
+    /// Whether one too many is refused. A client that is killed again and again forgets what it
+    /// created, so that a test says so where it is to be held.
+    counting: Switch,
 }
 
 /// "No more than 80 content-generating requests per minute and no more than 500 content-generating
@@ -95,6 +98,7 @@ impl Limits {
             waits: BTreeMap::new(),
             on_its_way: ON_ITS_WAY,
             created: BTreeMap::new(),
+            counting: Switch::Off,
         }
     }
 
@@ -148,13 +152,19 @@ impl Limits {
         for (seconds, most) in CREATIONS {
             let window = TimeDelta::seconds(seconds) - self.on_its_way;
             let oldest = created.len().checked_sub(most).map(|at| created[at]);
-            if let Some(until) = oldest.map(|at| at + window).filter(|until| *until > now) {
+            let until = oldest.map(|at| at + window).filter(|until| *until > now);
+            if let (Some(until), Switch::On) = (until, self.counting) {
                 let wait = (until - now).num_seconds() + 1;
                 return Some(u64::try_from(wait).unwrap_or(1));
             }
         }
         created.push_back(now);
         None
+    }
+
+    /// Refuses what is one too many from now on.
+    pub(crate) fn keep_creations(&mut self) {
+        self.counting = Switch::On;
     }
 
     /// How many requests of a caller created content so far.

@@ -305,6 +305,11 @@ impl GitHub {
         self.shared.world().ahead = ahead;
     }
 
+    /// Refuses what creates more content than GitHub lets a caller create, from now on.
+    pub(crate) fn keep_creation_limits(&self) {
+        self.shared.world().limits.keep_creations();
+    }
+
     /// How many requests with a token of this account created content so far.
     pub(crate) fn creations(&self, login: &str) -> usize {
         let who = format!("user {}", login.to_lowercase());

@@ -295,6 +295,7 @@ async fn a_star_stands_for_one_segment_and_two_for_the_rest() {
 #[tokio::test]
 async fn the_eighty_first_creation_of_a_minute_is_refused_and_reads_are_not_counted() {
     let (hub, _repo) = crate::bare::house().await;
+    hub.keep_creation_limits();
     let path = "/repos/acme/infra/issues";
     let open = || {
         let body = serde_json::json!({ "title": "one of many" });

@@ -46,6 +46,7 @@ fn posted(s: &Scenario) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_never_uses_up_what_an_outcome_needs() {
     let s = Scenario::new().await;
+    s.hub.keep_creation_limits();
     let commit = s.repo.commit("main", &[("README.md", "x\n")], "Begin");
     let github = GitHub::new(Settings {
         mutation_pause: Duration::ZERO,

@@ -27,7 +27,7 @@ pub(super) fn runs(
     argument: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
     let (config, declarations) = shown::load(argument)?;
-    let store = Store::open_existing(&config.data_dir)?;
+    let (store, _) = Store::open_to_read(&config.data_dir)?;
     if let Some(name) = &workspace {
         known(&store, &declarations, name)?;
     }
@@ -116,7 +116,7 @@ fn print(runs: &[Run]) {
 /// Shows one run.
 pub(super) fn run(id: RunId, format: Format, argument: &ConfigArgument) -> anyhow::Result<Exit> {
     let (config, declarations) = shown::load(argument)?;
-    let store = Store::open_existing(&config.data_dir)?;
+    let (store, _) = Store::open_to_read(&config.data_dir)?;
     let run = match store.run(id) {
         Err(StoreError::NotFound { .. }) => bail!("{}", missing(&store, id)?),
         run => run?,

@@ -11,8 +11,8 @@ use crate::id::ProposalKey;
 use crate::plan::Plan;
 use crate::run::{Interruption, Purpose, Run, State, Trigger};
 use crate::serve::DaemonSeen;
-use crate::store::{ProposalState, RunFilter, Store};
-use crate::tell::Wanted;
+use crate::store::{ProposalState, RunFilter, Store, Writable};
+use crate::tell::{self, Wanted};
 use crate::workspace::Declaration;
 
 /// So many runs are looked through for the newest of each workspace.
@@ -28,7 +28,7 @@ pub(super) fn status(
     argument: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
     let (config, declarations) = shown::load(argument)?;
-    let store = Store::open_existing(&config.data_dir)?;
+    let (store, writable) = Store::open_to_read(&config.data_dir)?;
     let daemon = DaemonSeen::look(&store)?;
     let mut all = Vec::new();
     for declaration in &declarations {
@@ -45,11 +45,19 @@ pub(super) fn status(
                 "schema": "mainstay.status/1",
                 "daemon": process,
                 "daemon_silent_since": silent,
+                "record_writable": writable == Writable::Yes,
                 "repositories": all,
             });
             anstream::println!("{}", serde_json::to_string_pretty(&value)?);
         }
         ListFormat::Text => {
+            if writable == Writable::No {
+                anstream::println!(
+                    "The record in {} cannot be written: the disk, the folder or the file is read-only for you, or the \
+                     disk is full. This is what was recorded last; nothing new is.",
+                    config.data_dir.display()
+                );
+            }
             match daemon {
                 DaemonSeen::Runs { pid } => anstream::println!("The daemon runs (process {pid})."),
                 DaemonSeen::Silent { pid, since } => anstream::println!(
@@ -140,19 +148,43 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
         // What could not be opened stands among the untold.
         .filter(|t| t.error.is_none() || t.remote_id.is_some())
         .filter_map(|t| match serde_json::from_value(t.wanted.clone()) {
-            Ok(Wanted::Issue { open: true, issue }) => Some(json!({
+            Ok(Wanted::Issue {
+                open: true, issue, ..
+            }) => Some(json!({
                 "title": issue.title,
                 "body": comments.then(|| shown::without_marker(&issue.body).to_owned()),
             })),
             _ => None,
         })
         .collect();
-    let untold: Vec<_> = store
-        .untold(repo)?
+    let not_told = store.untold(repo)?;
+    let waiting = not_told.len();
+    let untold: Vec<_> = not_told
         .into_iter()
         .filter_map(|t| {
-            t.error
-                .map(|error| json!({ "target": t.target, "error": error, "retry_at": t.retry_at }))
+            let error = t.error?;
+            Some(json!({
+                "target": t.target,
+                "error": error,
+                "reason": t.ground,
+                "since": t.failed_at,
+                "retry_at": t.retry_at,
+                "what_to_do": t.ground.map(|ground| tell::advice(&t.target, ground)),
+            }))
+        })
+        .collect();
+    let meddled: Vec<_> = store
+        .meddled_tellings(repo)?
+        .into_iter()
+        .filter_map(|t| {
+            let meddled = t.meddled?;
+            Some(json!({
+                "target": t.target,
+                "how": meddled.how,
+                "at": meddled.at,
+                "left": meddled.left,
+                "what": tell::meddled_text(&meddled),
+            }))
         })
         .collect();
     Ok(json!({
@@ -165,7 +197,10 @@ fn repository(store: &Store, declaration: &Declaration, comments: bool) -> anyho
         "workspaces": workspaces,
         "proposals": proposals,
         "issues": issues,
+        "archived_at": recorded.as_ref().and_then(|r| r.archived_at),
+        "waiting_to_be_told": waiting,
         "untold": untold,
+        "meddled": meddled,
     }))
 }
 
@@ -207,6 +242,18 @@ impl Page<'_> {
             let since = time(&value["error_at"]).map(ago);
             let since = since.map(|s| format!(" (first {s})")).unwrap_or_default();
             anstream::println!("  cannot be looked at{since}: {error}");
+        }
+        if let Some(since) = time(&value["archived_at"]) {
+            let waiting = match value["waiting_to_be_told"].as_u64() {
+                None | Some(0) => String::new(),
+                Some(count) => format!("; not told yet: {count}"),
+            };
+            anstream::println!(
+                "  is archived, which was first seen {}: it is read-only, so that nothing is told there, and it is \
+                 looked at every ten minutes only{waiting}\n  {}",
+                ago(since),
+                tell::archived_advice()
+            );
         }
         self.workspaces();
         self.proposals();
@@ -303,7 +350,20 @@ impl Page<'_> {
         }
         for untold in self.list("untold") {
             let (target, error) = (text(&untold["target"]), text(&untold["error"]));
-            lines.push(format!("not told yet: {target}: {}", on_a_line(&error)));
+            let since = time(&untold["since"]).map(|at| format!(" (since {})", ago(at)));
+            lines.push(format!(
+                "not told yet: {target}: {}{}",
+                on_a_line(&error),
+                since.unwrap_or_default()
+            ));
+            if let Some(advice) = untold["what_to_do"].as_str() {
+                lines.push(format!("  {}", advice));
+            }
+        }
+        for meddled in self.list("meddled") {
+            let (target, what) = (text(&meddled["target"]), text(&meddled["what"]));
+            let when = time(&meddled["at"]).map_or_else(String::new, ago);
+            lines.push(format!("{target}: {what} ({when})"));
         }
         if !lines.is_empty() {
             anstream::println!();

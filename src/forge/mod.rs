@@ -7,6 +7,7 @@ mod plain;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -30,11 +31,57 @@ pub struct LookRequest {
 /// What a look at one repository found: the whole of what is, each time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
+    /// Whether anything can be written there.
+    pub archived: Archived,
     /// The base branch's head; `None` where the branch is not there.
     pub base: Option<CommitSha>,
     /// Every open proposal, whatever branch it is for. What a merge queue would make of the base
     /// branch is one too, with the [branch](merge_queue) of the queue as its key.
     pub open: Vec<Proposal>,
+}
+
+/// Whether a repository is archived: it can be read, and nothing can be written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archived {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// A look does not tell: it is learnt from the first write that is refused.
+    Untold,
+}
+
+/// How urgent a thing is that is told. What a forge lets create in an hour is kept by shares, so
+/// that what is less urgent never takes the place of what is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Urgency {
+    /// Somebody must know or act: how an apply came out, a hold, a refused command.
+    Now,
+    /// Somebody waits to go on: a plan, a status that a merge waits for.
+    Soon,
+    /// Nobody waits for it: progress, reactions, the end of an issue.
+    #[default]
+    Whenever,
+}
+
+/// A comment of ours as the forge has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptComment {
+    /// The forge's id of it.
+    pub id: CommentId,
+    /// When it came to show this, by the forge's clock; `None` where the forge does not say.
+    pub at: Option<Timestamp>,
+    /// Its text, as the forge keeps it.
+    pub body: String,
+}
+
+/// An issue of ours as the forge has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptIssue {
+    /// Its number.
+    pub number: IssueNumber,
+    /// When it came to show this, by the forge's clock; `None` where the forge does not say.
+    pub at: Option<Timestamp>,
 }
 
 /// What the names of the branches begin with that GitHub's merge queue makes for a base branch.
@@ -189,6 +236,22 @@ pub enum ForgeError {
         /// What the forge said.
         message: String,
     },
+    /// The conversation is locked, and only who may push can write there.
+    #[error("{service} refused `{action}`: the conversation is locked")]
+    Locked {
+        /// Who refused.
+        service: String,
+        /// What was asked.
+        action: String,
+    },
+    /// The repository is archived: it is read-only.
+    #[error("{service} refused `{action}`: the repository is archived, and so it is read-only")]
+    Archived {
+        /// Who refused.
+        service: String,
+        /// What was asked.
+        action: String,
+    },
     /// The thing is not there, or may not be seen.
     #[error("{what} is not there, or may not be seen with these credentials")]
     NotFound {
@@ -239,6 +302,24 @@ pub trait Forge: Send + Sync {
     /// A look that finds nothing new costs nothing of the primary rate limit.
     async fn look(&self, requests: &[LookRequest]) -> Vec<Result<Arc<Look>, ForgeError>>;
 
+    /// How far the forge's clock is ahead of ours, to the second, as its last answer told; zero
+    /// where nothing tells it. Asks nobody.
+    fn clock_ahead(&self) -> TimeDelta {
+        TimeDelta::zero()
+    }
+
+    /// One pull request with what became of it, whether a look shows it or not; `None` where the
+    /// number is an issue's, or nobody's.
+    async fn pull(
+        &self,
+        repo: &RepoName,
+        number: IssueNumber,
+    ) -> Result<Option<(Proposal, Fate)>, ForgeError>;
+
+    /// One comment; costs nothing of the primary rate limit where it is as it was when it was asked
+    /// for last.
+    async fn comment(&self, repo: &RepoName, id: CommentId) -> Result<Comment, ForgeError>;
+
     /// What became of a proposal that is not open any more.
     async fn fate(&self, request: &LookRequest, key: &ProposalKey) -> Result<Fate, ForgeError>;
 
@@ -278,7 +359,8 @@ pub trait Forge: Send + Sync {
         marker: &str,
         body: &str,
         known: Option<CommentId>,
-    ) -> Result<CommentId, ForgeError>;
+        urgency: Urgency,
+    ) -> Result<KeptComment, ForgeError>;
 
     /// Sets a status of a commit.
     async fn set_status(
@@ -286,6 +368,7 @@ pub trait Forge: Send + Sync {
         repo: &RepoName,
         commit: &CommitSha,
         status: &Status,
+        urgency: Urgency,
     ) -> Result<(), ForgeError>;
 
     /// Whether it shows check runs. Where it does not, [`Forge::upsert_check`] is not called.
@@ -301,6 +384,7 @@ pub trait Forge: Send + Sync {
         repo: &RepoName,
         commit: &CommitSha,
         check: &CheckRun,
+        urgency: Urgency,
     ) -> Result<u64, ForgeError>;
 
     /// Makes `reactions` the only ones of ours on a comment.
@@ -309,6 +393,7 @@ pub trait Forge: Send + Sync {
         repo: &RepoName,
         comment: CommentId,
         reactions: &[Reaction],
+        urgency: Urgency,
     ) -> Result<(), ForgeError>;
 
     /// Keeps one open issue with that marker by our own account: opens, edits or
@@ -318,7 +403,8 @@ pub trait Forge: Send + Sync {
         repo: &RepoName,
         issue: &Issue,
         known: Option<IssueNumber>,
-    ) -> Result<IssueNumber, ForgeError>;
+        urgency: Urgency,
+    ) -> Result<KeptIssue, ForgeError>;
 
     /// Edits the issue's body one last time and closes it.
     async fn close_issue(
@@ -326,6 +412,7 @@ pub trait Forge: Send + Sync {
         repo: &RepoName,
         number: IssueNumber,
         body: &str,
+        urgency: Urgency,
     ) -> Result<(), ForgeError>;
 }
 

@@ -7,8 +7,8 @@ use chrono::DateTime;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::{
-    CheckRun, Fate, Forge, ForgeError, Issue, Look, LookRequest, Origin, Permission, Proposal,
-    Reaction, Remote, ShowsChecks, Speaks, Status,
+    Archived, CheckRun, Fate, Forge, ForgeError, Issue, KeptComment, KeptIssue, Look, LookRequest,
+    Origin, Permission, Proposal, Reaction, Remote, ShowsChecks, Speaks, Status, Urgency,
 };
 use crate::clock::Timestamp;
 use crate::id::{BranchName, CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
@@ -84,6 +84,7 @@ impl Plain {
 fn branches(request: &LookRequest, heads: &[(String, CommitSha)]) -> Look {
     let patterns = patterns(&request.proposals);
     let mut look = Look {
+        archived: Archived::No,
         base: None,
         open: Vec::new(),
     };
@@ -150,6 +151,22 @@ impl Forge for Plain {
         })
     }
 
+    async fn pull(
+        &self,
+        _repo: &RepoName,
+        _number: IssueNumber,
+    ) -> Result<Option<(Proposal, Fate)>, ForgeError> {
+        Ok(None)
+    }
+
+    async fn comment(
+        &self,
+        _repo: &RepoName,
+        _id: CommentId,
+    ) -> Result<super::Comment, ForgeError> {
+        Err(Self::silent("read a comment"))
+    }
+
     async fn comments(
         &self,
         _repo: &RepoName,
@@ -194,7 +211,8 @@ impl Forge for Plain {
         _marker: &str,
         _body: &str,
         _known: Option<CommentId>,
-    ) -> Result<CommentId, ForgeError> {
+        _urgency: Urgency,
+    ) -> Result<KeptComment, ForgeError> {
         Err(Self::silent("comment"))
     }
 
@@ -203,6 +221,7 @@ impl Forge for Plain {
         _repo: &RepoName,
         _commit: &CommitSha,
         _status: &Status,
+        _urgency: Urgency,
     ) -> Result<(), ForgeError> {
         Err(Self::silent("set a status"))
     }
@@ -216,6 +235,7 @@ impl Forge for Plain {
         _repo: &RepoName,
         _commit: &CommitSha,
         _check: &CheckRun,
+        _urgency: Urgency,
     ) -> Result<u64, ForgeError> {
         Err(Self::silent("show a check run"))
     }
@@ -225,6 +245,7 @@ impl Forge for Plain {
         _repo: &RepoName,
         _comment: CommentId,
         _reactions: &[Reaction],
+        _urgency: Urgency,
     ) -> Result<(), ForgeError> {
         Err(Self::silent("react"))
     }
@@ -234,7 +255,8 @@ impl Forge for Plain {
         _repo: &RepoName,
         _issue: &Issue,
         _known: Option<IssueNumber>,
-    ) -> Result<IssueNumber, ForgeError> {
+        _urgency: Urgency,
+    ) -> Result<KeptIssue, ForgeError> {
         Err(Self::silent("open an issue"))
     }
 
@@ -243,6 +265,7 @@ impl Forge for Plain {
         _repo: &RepoName,
         _number: IssueNumber,
         _body: &str,
+        _urgency: Urgency,
     ) -> Result<(), ForgeError> {
         Err(Self::silent("close an issue"))
     }

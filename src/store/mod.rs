@@ -7,9 +7,11 @@ mod error;
 mod leases;
 mod overrides;
 mod proposals;
+mod reading;
 mod repositories;
 mod run_rows;
 mod runs;
+mod showing;
 mod steps;
 mod tellings;
 mod workspaces;
@@ -29,11 +31,13 @@ pub use commands::{Command, CommandState, NewCommand};
 pub use error::StoreError;
 pub use leases::{DaemonLease, LEASE, Renewal, TakeOver};
 pub use proposals::{ProposalRow, ProposalState};
+pub use reading::Writable;
 pub use repositories::{BaseMove, Repository};
 pub use run_rows::{OpenRun, RunFilter};
 pub use runs::{Begin, RunUpdate};
+pub use showing::{Meddled, Meddling, text_digest};
 pub use steps::StepRow;
-pub use tellings::Telling;
+pub use tellings::{Ground, Shown, Telling};
 pub use workspaces::WorkspaceRow;
 
 use self::leases::Fences;
@@ -47,7 +51,11 @@ pub const FILE_NAME: &str = "mainstay.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The steps from an empty file to the present form, in order. A step that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("overrides.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("overrides.sql"),
+    include_str!("tellings.sql"),
+];
 
 /// Why nothing can be recorded at present.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +85,8 @@ pub struct Store {
     trouble: Mutex<Option<Trouble>>,
     /// Changes of ours that nothing follows from.
     quiet: AtomicU64,
+    /// The folder of a copy that is read in the record's place, as long as it is.
+    copy: Option<tempfile::TempDir>,
 }
 
 impl Store {
@@ -139,6 +149,11 @@ impl Store {
             return Err(StoreError::Corrupt { file, finding });
         }
         migrate(&mut connection, &file)?;
+        Self::of(connection, file)
+    }
+
+    /// A connection to a record in its present form.
+    fn of(connection: Connection, file: PathBuf) -> Result<Self, StoreError> {
         let noted = audit::head(&connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
@@ -147,6 +162,7 @@ impl Store {
             fences: Mutex::default(),
             trouble: Mutex::default(),
             quiet: AtomicU64::default(),
+            copy: None,
         })
     }
 
@@ -241,11 +257,7 @@ impl Store {
 }
 
 fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Sqlite {
-        file: file.to_owned(),
-        action: "be migrated",
-        source,
-    };
+    let failed = |source| StoreError::of(source, file, "be migrated");
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
@@ -361,7 +373,7 @@ mod tests {
         );
     }
 
-    fn order(workspace: &str) -> crate::run::NewRun {
+    pub(super) fn order(workspace: &str) -> crate::run::NewRun {
         crate::run::NewRun {
             repo: "acme/infra".parse().unwrap(),
             workspace: workspace.parse().unwrap(),

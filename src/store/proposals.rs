@@ -7,7 +7,7 @@ use super::{Store, StoreError, from_json, from_text, opt_text, to_json, to_text}
 use crate::audit::{Record, What};
 use crate::clock::Timestamp;
 use crate::decide::{Consideration, Touched};
-use crate::forge::Proposal;
+use crate::forge::{Fate, Proposal};
 use crate::id::{CommitSha, ProposalKey, RepoName};
 
 /// How a proposal is recorded to stand.
@@ -71,6 +71,36 @@ impl Store {
             tx.execute(
                 "UPDATE proposals SET considered = ?3, consideration = ?4 WHERE repo = ?1 AND key = ?2",
                 params![repo.as_str(), key.to_string(), considered, to_json(consideration)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records a proposal that ended before a look showed it, with what it brought where it was
+    /// merged.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn came_late(
+        &self,
+        repo: &RepoName,
+        proposal: &Proposal,
+        fate: &Fate,
+        consideration: Option<&Consideration>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            record_open(tx, repo, proposal, at)?;
+            record_fate(tx, repo, &proposal.key, fate, at)?;
+            tx.execute(
+                "UPDATE proposals SET consideration = ?3, previous = json_extract(proposal, '$.head') \
+                 WHERE repo = ?1 AND key = ?2",
+                params![
+                    repo.as_str(),
+                    proposal.key.to_string(),
+                    consideration.map(to_json)
+                ],
             )?;
             Ok(())
         })
@@ -166,7 +196,41 @@ pub(super) fn record_open(
                  changed_at = CASE WHEN ?5 THEN ?6 ELSE changed_at END WHERE repo = ?1 AND key = ?2",
                 params![repo.as_str(), key, text, open, changed, at],
             )?;
+            if changed {
+                // Somebody did something there: unlocked it, perhaps.
+                tx.execute(
+                    "UPDATE tellings SET retry_at = NULL WHERE repo = ?1 AND target = 'comment ' || ?2 AND ground = 'locked'",
+                    params![repo.as_str(), key],
+                )?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// Records what became of a proposal that is not open any more.
+pub(super) fn record_fate(
+    tx: &Transaction<'_>,
+    repo: &RepoName,
+    key: &ProposalKey,
+    fate: &Fate,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let (state, merged_as) = match fate {
+        Fate::Open => return Ok(()),
+        Fate::Closed => (ProposalState::Closed, None),
+        Fate::Merged(commit) => (ProposalState::Merged, Some(commit.as_str())),
+    };
+    tx.execute(
+        "UPDATE proposals SET state = ?3, merged_as = ?4, changed_at = ?5 WHERE repo = ?1 AND key = ?2",
+        params![repo.as_str(), key.to_string(), to_text(&state), merged_as, at],
+    )?;
+    if let Fate::Merged(commit) = fate {
+        let mut record = Record::new(What::Merged, at);
+        record.repository = Some(repo.clone());
+        record.proposal = Some(key.clone());
+        record.commit = Some(commit.clone());
+        append(tx, record)?;
     }
     Ok(())
 }
@@ -207,6 +271,7 @@ mod tests {
             updated_at: now(),
         };
         Look {
+            archived: crate::forge::Archived::No,
             base: Some("0".repeat(40).parse().unwrap()),
             open: vec![proposal],
         }

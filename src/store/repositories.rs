@@ -3,12 +3,12 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::audit::append;
-use super::proposals::record_open;
+use super::proposals::{record_fate, record_open};
 use super::{ProposalState, Store, StoreError, from_json, from_text, opt_text, to_json, to_text};
 use crate::audit::{Record, What};
 use crate::clock::Timestamp;
 use crate::decide::View;
-use crate::forge::{Fate, Look};
+use crate::forge::{Archived, Fate, Look};
 use crate::id::{BranchName, CommitSha, ProposalKey, RepoName};
 
 /// A repository as it is recorded.
@@ -26,6 +26,8 @@ pub struct Repository {
     pub comments_at: Option<Timestamp>,
     /// Why the last look failed, and since when.
     pub error: Option<(String, Timestamp)>,
+    /// Since when it is archived, and nothing can be written to it.
+    pub archived_at: Option<Timestamp>,
     /// What `view` was made from.
     pub view_key: Option<String>,
     /// The workspaces at the base branch's head.
@@ -92,7 +94,7 @@ impl Store {
     pub fn repository(&self, repo: &RepoName) -> Result<Option<Repository>, StoreError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT repo, branch, base, looked_at, comments_at, error, error_at, view_key, view \
+            "SELECT repo, branch, base, looked_at, comments_at, error, error_at, view_key, view, archived_at \
              FROM repositories WHERE repo = ?1",
         )?;
         let mut rows = statement.query([repo.as_str()])?;
@@ -107,7 +109,7 @@ impl Store {
     pub fn repositories(&self) -> Result<Vec<Repository>, StoreError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT repo, branch, base, looked_at, comments_at, error, error_at, view_key, view \
+            "SELECT repo, branch, base, looked_at, comments_at, error, error_at, view_key, view, archived_at \
              FROM repositories ORDER BY repo",
         )?;
         let mut rows = statement.query([])?;
@@ -164,27 +166,29 @@ impl Store {
                 "UPDATE repositories SET base = ?2, looked_at = ?3, error = NULL, error_at = NULL WHERE repo = ?1",
                 params![repo.as_str(), look.base.as_ref().map(CommitSha::as_str), at],
             )?;
+            match look.archived {
+                Archived::Yes => {
+                    tx.execute(
+                        "UPDATE repositories SET archived_at = ?2 WHERE repo = ?1 AND archived_at IS NULL",
+                        params![repo.as_str(), at],
+                    )?;
+                }
+                Archived::No => {
+                    tx.execute("UPDATE repositories SET archived_at = NULL WHERE repo = ?1", [repo.as_str()])?;
+                    tx.execute(
+                        "UPDATE tellings SET retry_at = NULL WHERE repo = ?1 AND ground = 'archived'",
+                        [repo.as_str()],
+                    )?;
+                }
+                // What a refused write told stays until one succeeds.
+                Archived::Untold => {}
+            }
             extend_base_log(tx, repo, look, base_move, at)?;
             for proposal in &look.open {
                 record_open(tx, repo, proposal, at)?;
             }
             for (key, fate) in fates {
-                let (state, merged_as) = match fate {
-                    Fate::Open => continue,
-                    Fate::Closed => (ProposalState::Closed, None),
-                    Fate::Merged(commit) => (ProposalState::Merged, Some(commit.as_str())),
-                };
-                tx.execute(
-                    "UPDATE proposals SET state = ?3, merged_as = ?4, changed_at = ?5 WHERE repo = ?1 AND key = ?2",
-                    params![repo.as_str(), key.to_string(), to_text(&state), merged_as, at],
-                )?;
-                if let Fate::Merged(commit) = fate {
-                    let mut record = Record::new(What::Merged, at);
-                    record.repository = Some(repo.clone());
-                    record.proposal = Some(key.clone());
-                    record.commit = Some(commit.clone());
-                    append(tx, record)?;
-                }
+                record_fate(tx, repo, key, fate, at)?;
             }
             Ok(())
         })
@@ -288,19 +292,19 @@ impl Store {
         )?)
     }
 
-    /// The newest `limit` commits of the base branch's recorded history, newest first.
+    /// Where the base branch was force-pushed last in its recorded history.
     ///
     /// # Errors
     ///
     /// Where the record cannot be read.
-    pub fn base_log(&self, repo: &RepoName, limit: u32) -> Result<Vec<CommitSha>, StoreError> {
+    pub fn rewound_at(&self, repo: &RepoName) -> Result<Option<i64>, StoreError> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT sha FROM base_log WHERE repo = ?1 ORDER BY seq DESC LIMIT ?2",
-        )?;
-        let rows =
-            statement.query_map(params![repo.as_str(), limit], |row| row.get::<_, String>(0))?;
-        rows.map(|sha| from_text("commit id", &sha?)).collect()
+        let mut statement =
+            connection.prepare_cached("SELECT rewound_seq FROM repositories WHERE repo = ?1")?;
+        let found = statement
+            .query_row([repo.as_str()], |row| row.get(0))
+            .optional()?;
+        Ok(found.flatten())
     }
 }
 
@@ -360,6 +364,7 @@ fn repository(row: &Row<'_>) -> Result<Repository, StoreError> {
         looked_at: row.get(3)?,
         comments_at: row.get(4)?,
         error: error.zip(error_at),
+        archived_at: row.get(9)?,
         view_key: row.get(7)?,
         view: view.map(|text| from_json("view", &text)).transpose()?,
     })

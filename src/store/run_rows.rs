@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::{Store, StoreError, from_json, from_text, to_text};
 use crate::clock::Timestamp;
 use crate::decide::{Found, RunFacts, Stopping};
-use crate::id::{ProposalKey, RepoName, RunId, WorkspaceName};
+use crate::id::{CommitSha, ProposalKey, RepoName, RunId, WorkspaceName};
 use crate::run::{NewRun, Purpose, Run, State};
 
 /// Which runs to list.
@@ -19,6 +19,8 @@ pub struct RunFilter {
     pub proposal: Option<ProposalKey>,
     /// Only for this purpose.
     pub purpose: Option<Purpose>,
+    /// Only this one and those that came after it.
+    pub from: Option<RunId>,
     /// At most so many, the newest; 0 for all.
     pub limit: u32,
 }
@@ -137,6 +139,39 @@ impl Store {
         Ok(facts)
     }
 
+    /// The commits of which a status may still have to be told, each with the first of its merge runs,
+    /// oldest first: those that have none and a run that changed since `remembered`, and those
+    /// whose status is not green, was not told, or is older than what became of their runs.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be read.
+    pub fn commits_to_tell(
+        &self,
+        repo: &RepoName,
+        context: &str,
+        remembered: Timestamp,
+    ) -> Result<Vec<(CommitSha, RunId)>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT r.commit_sha, r.first FROM \
+             (SELECT commit_sha, MIN(id) AS first, MAX(changed_at) AS changed_at FROM runs \
+              WHERE repo = ?1 AND purpose = 'merge' GROUP BY commit_sha) r \
+             LEFT JOIN tellings t ON t.repo = ?1 AND t.target = 'status ' || r.commit_sha || ' ' || ?2 \
+             WHERE CASE WHEN t.target IS NULL THEN r.changed_at >= ?3 \
+                   ELSE t.told IS NOT t.digest OR r.changed_at > t.changed_at \
+                        OR json_extract(t.wanted, '$.status.state') IS NOT 'success' END \
+             ORDER BY r.first",
+        )?;
+        let mut rows = statement.query(params![repo.as_str(), context, remembered])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            let commit = from_text("commit id", &row.get::<_, String>(0)?)?;
+            all.push((commit, RunId(row.get(1)?)));
+        }
+        Ok(all)
+    }
+
     /// The latest run that looked for drift and made a plan, of each workspace.
     ///
     /// # Errors
@@ -213,12 +248,13 @@ impl Store {
             i64::from(filter.limit)
         };
         // Only what is asked for stands in the condition: `?1 IS NULL OR …` would use no index.
-        let mut conditions = vec!["?5 = ?5"];
+        let mut conditions = vec!["?5 = ?5", "?6 IS ?6"];
         for (given, condition) in [
             (repo.is_some(), "repo = ?1"),
             (workspace.is_some(), "workspace = ?2"),
             (proposal.is_some(), "proposal = ?3"),
             (purpose.is_some(), "purpose = ?4"),
+            (filter.from.is_some(), "id >= ?6"),
         ] {
             if given {
                 conditions.push(condition);
@@ -229,7 +265,14 @@ impl Store {
             "SELECT {columns} FROM runs WHERE {} ORDER BY id DESC LIMIT ?5",
             conditions.join(" AND ")
         ))?;
-        let mut rows = statement.query(params![repo, workspace, proposal, purpose, limit])?;
+        let mut rows = statement.query(params![
+            repo,
+            workspace,
+            proposal,
+            purpose,
+            limit,
+            filter.from.map(|from| from.0)
+        ])?;
         let mut all = Vec::new();
         while let Some(row) = rows.next()? {
             all.push(read(row)?);
@@ -305,4 +348,81 @@ fn run(row: &Row<'_>) -> Result<(Run, Option<String>), StoreError> {
         changed_at: row.get(5)?,
     };
     Ok((run, row.get(6)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::now;
+    use crate::run::Trigger;
+    use crate::store::Shown;
+
+    fn order(repo: &RepoName, commit: char) -> NewRun {
+        NewRun {
+            repo: repo.clone(),
+            workspace: "network".parse().unwrap(),
+            purpose: Purpose::Merge,
+            proposal: None,
+            commit: commit.to_string().repeat(40).parse().unwrap(),
+            base: None,
+            tree: "2".repeat(40).parse().unwrap(),
+            inputs: "in".into(),
+            trigger: Trigger::Commit,
+        }
+    }
+
+    #[test]
+    fn a_commit_is_told_of_until_its_status_is_green_however_many_come_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let repo: RepoName = "acme/infra".parse().unwrap();
+        let at = now();
+        let later = at + TimeDelta::minutes(1);
+        for commit in ['a', 'b', 'c', 'd'] {
+            store
+                .add_superseded(&order(&repo, commit), "eeeeeee", at)
+                .unwrap();
+        }
+        let tell = |commit: char, state: &str| {
+            let target = format!("status {} mainstay/apply", commit.to_string().repeat(40));
+            let wanted = json!({ "show": "status", "status": { "state": state } });
+            store.want(&repo, &target, &wanted, later).unwrap();
+            let digest = store.telling(&repo, &target).unwrap().unwrap().digest;
+            store
+                .told(&repo, &target, &digest, &Shown::default(), None)
+                .unwrap();
+        };
+        let open = |remembered: Timestamp| -> String {
+            let open = store
+                .commits_to_tell(&repo, "mainstay/apply", remembered)
+                .unwrap();
+            open.iter().map(|(sha, _)| &sha.as_str()[..1]).collect()
+        };
+        assert_eq!(open(at), "abcd");
+        tell('a', "failure");
+        tell('b', "pending");
+        tell('c', "success");
+        assert_eq!(open(at), "abd", "what is red or pending is never let be");
+        assert_eq!(
+            open(later),
+            "ab",
+            "what was told long ago need not be known for ever"
+        );
+        tell('a', "success");
+        tell('b', "success");
+        tell('d', "success");
+        assert_eq!(open(at), "");
+        // Something happened to the commit since.
+        let again = NewRun {
+            workspace: "dns".parse().unwrap(),
+            ..order(&repo, 'c')
+        };
+        store
+            .add_superseded(&again, "eeeeeee", later + TimeDelta::minutes(1))
+            .unwrap();
+        assert_eq!(open(at), "c");
+    }
 }

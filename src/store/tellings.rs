@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Store, StoreError, from_json};
+use super::showing::Meddled;
+use super::{Store, StoreError, from_json, opt_text, to_text};
 use crate::clock::Timestamp;
 use crate::id::{IssueNumber, RepoName};
 
@@ -26,19 +28,63 @@ pub struct Telling {
     pub remote_id: Option<u64>,
     /// Why it could not be told.
     pub error: Option<String>,
+    /// The same as a word, for what follows from it.
+    pub ground: Option<Ground>,
+    /// Since when it fails.
+    pub failed_at: Option<Timestamp>,
     /// How often it failed since it was told last.
     pub attempts: u32,
     /// Not to be tried again before.
     pub retry_at: Option<Timestamp>,
     /// What is still under way is not told anew before.
     pub calm_until: Option<Timestamp>,
+    /// Digest of the text that was told last, as the forge answered it.
+    pub shown: Option<String>,
+    /// When it came to show that, by the forge's clock.
+    pub shown_at: Option<Timestamp>,
+    /// The forge's time of the proposal at which it was last compared with what stands there.
+    pub compared_at: Option<Timestamp>,
+    /// What somebody else did to it since its text changed last.
+    pub meddled: Option<Meddled>,
 }
 
-const COLUMNS: &str =
-    "digest, target, wanted, told, remote_id, error, attempts, retry_at, calm_until";
+/// Why a thing could not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ground {
+    /// The credentials lack a right, or are no good.
+    Denied,
+    /// What it belongs to is not there, or may not be seen.
+    Missing,
+    /// The conversation is locked.
+    Locked,
+    /// The repository is archived.
+    Archived,
+    /// The forge asks to wait, or the budget does.
+    Limited,
+    /// There was no answer, or none that could be understood.
+    Unanswered,
+    /// The forge understood and refused.
+    Refused,
+}
+
+/// What the forge answered when something was told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Its id of it.
+    pub remote_id: Option<u64>,
+    /// When it came to show it, by the forge's clock.
+    pub at: Option<Timestamp>,
+    /// Digest of the text as the forge keeps it.
+    pub text: Option<String>,
+}
+
+const COLUMNS: &str = "digest, target, wanted, told, remote_id, error, attempts, retry_at, calm_until, ground, failed_at, \
+     shown, shown_at, compared_at, meddled";
 
 impl Store {
-    /// Records what shall be shown. A change makes it due at once.
+    /// Records what shall be shown. A change makes it due at once, unless the forge refused it for a
+    /// reason that another text does not mend.
     ///
     /// # Errors
     ///
@@ -52,10 +98,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let wanted = wanted.to_string();
         let digest = hex::encode(Sha256::digest(&wanted));
-        self.write(|tx| {
+        self.write_quietly(|tx| {
             tx.execute(
                 "INSERT INTO tellings (repo, target, wanted, digest, changed_at) VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (repo, target) DO UPDATE SET wanted = ?3, digest = ?4, changed_at = ?5, retry_at = NULL \
+                 ON CONFLICT (repo, target) DO UPDATE SET wanted = ?3, digest = ?4, changed_at = ?5, meddled = NULL, \
+                 retry_at = CASE WHEN ground IN ('denied', 'locked', 'archived') THEN retry_at END \
                  WHERE digest <> ?4",
                 params![repo.as_str(), target, wanted, digest, at],
             )?;
@@ -64,6 +111,7 @@ impl Store {
     }
 
     /// Records that the outside shows it. What was under way is not told anew before `calm_until`.
+    /// What was refused for want of the same right need not wait any longer.
     ///
     /// # Errors
     ///
@@ -73,20 +121,44 @@ impl Store {
         repo: &RepoName,
         target: &str,
         digest: &str,
-        remote_id: Option<u64>,
+        shown: &Shown,
         calm_until: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        self.write(|tx| {
+        self.write_quietly(|tx| {
             tx.execute(
-                "UPDATE tellings SET told = ?3, remote_id = COALESCE(?4, remote_id), error = NULL, attempts = 0, \
-                 retry_at = NULL, calm_until = ?5 WHERE repo = ?1 AND target = ?2",
-                params![repo.as_str(), target, digest, remote_id.map(u64::cast_signed), calm_until],
+                "UPDATE tellings SET retry_at = NULL WHERE repo = ?1 AND target <> ?2 AND ground = 'denied' \
+                 AND json_extract(wanted, '$.show') = \
+                 (SELECT json_extract(wanted, '$.show') FROM tellings WHERE repo = ?1 AND target = ?2 AND ground = 'denied')",
+                params![repo.as_str(), target],
+            )?;
+            // Somebody could write there.
+            tx.execute(
+                "UPDATE tellings SET retry_at = NULL WHERE repo = ?1 AND ground = 'archived'",
+                [repo.as_str()],
+            )?;
+            tx.execute(
+                "UPDATE repositories SET archived_at = NULL WHERE repo = ?1 AND archived_at IS NOT NULL",
+                [repo.as_str()],
+            )?;
+            tx.execute(
+                "UPDATE tellings SET told = ?3, remote_id = COALESCE(?4, remote_id), error = NULL, ground = NULL, \
+                 failed_at = NULL, attempts = 0, retry_at = NULL, calm_until = ?5, shown = ?6, shown_at = ?7 \
+                 WHERE repo = ?1 AND target = ?2",
+                params![
+                    repo.as_str(),
+                    target,
+                    digest,
+                    shown.remote_id.map(u64::cast_signed),
+                    calm_until,
+                    shown.text,
+                    shown.at
+                ],
             )?;
             Ok(())
         })
     }
 
-    /// Records that it could not be shown, and when to try again.
+    /// Records that it could not be shown at `at`, why, and when to try again.
     ///
     /// # Errors
     ///
@@ -95,15 +167,52 @@ impl Store {
         &self,
         repo: &RepoName,
         target: &str,
-        error: &str,
+        (ground, error): (Ground, &str),
+        at: Timestamp,
         retry_at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.write(|tx| {
+        self.write_quietly(|tx| {
             tx.execute(
-                "UPDATE tellings SET error = ?3, attempts = attempts + 1, retry_at = ?4 WHERE repo = ?1 AND target = ?2",
-                params![repo.as_str(), target, error, retry_at],
+                "UPDATE tellings SET error = ?3, ground = ?4, failed_at = COALESCE(failed_at, ?5), \
+                 attempts = attempts + 1, retry_at = ?6 WHERE repo = ?1 AND target = ?2",
+                params![repo.as_str(), target, error, to_text(&ground), at, retry_at],
+            )?;
+            if ground == Ground::Archived {
+                tx.execute(
+                    "UPDATE repositories SET archived_at = ?2 WHERE repo = ?1 AND archived_at IS NULL",
+                    params![repo.as_str(), at],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets that something could not be told which nobody wants any more.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn let_be(&self, repo: &RepoName, target: &str) -> Result<(), StoreError> {
+        self.write_quietly(|tx| {
+            tx.execute(
+                "UPDATE tellings SET error = NULL, ground = NULL, failed_at = NULL, attempts = 0, retry_at = NULL \
+                 WHERE repo = ?1 AND target = ?2",
+                params![repo.as_str(), target],
             )?;
             Ok(())
+        })
+    }
+
+    /// Writes what nothing follows from but what this process does next by itself.
+    pub(super) fn write_quietly<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.write(|tx| {
+            let before = tx.total_changes();
+            let done = work(tx)?;
+            self.keep_quiet(tx.total_changes() - before);
+            Ok(done)
         })
     }
 
@@ -201,7 +310,11 @@ impl Store {
         })
     }
 
-    fn tellings(&self, repo: &RepoName, condition: &str) -> Result<Vec<Telling>, StoreError> {
+    pub(super) fn tellings(
+        &self,
+        repo: &RepoName,
+        condition: &str,
+    ) -> Result<Vec<Telling>, StoreError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM tellings WHERE repo = ?1 AND {condition} ORDER BY changed_at, target"
@@ -264,6 +377,15 @@ fn telling(repo: &RepoName, row: &Row<'_>) -> Result<Telling, StoreError> {
         attempts: row.get(6)?,
         retry_at: row.get(7)?,
         calm_until: row.get(8)?,
+        ground: opt_text("reason", row.get(9)?)?,
+        failed_at: row.get(10)?,
+        shown: row.get(11)?,
+        shown_at: row.get(12)?,
+        compared_at: row.get(13)?,
+        meddled: row
+            .get::<_, Option<String>>(14)?
+            .map(|text| from_json("meddling", &text))
+            .transpose()?,
     })
 }
 
@@ -281,6 +403,13 @@ mod tests {
         (folder, store, "acme/infra".parse().unwrap())
     }
 
+    fn shown(id: u64) -> Shown {
+        Shown {
+            remote_id: Some(id),
+            ..Shown::default()
+        }
+    }
+
     #[test]
     fn what_is_told_is_not_read_again_until_it_changes() {
         let (_folder, store, repo) = store();
@@ -289,7 +418,7 @@ mod tests {
             .unwrap();
         let untold = store.untold(&repo).unwrap();
         store
-            .told(&repo, "comment #1", &untold[0].digest, Some(7), None)
+            .told(&repo, "comment #1", &untold[0].digest, &shown(7), None)
             .unwrap();
         assert!(store.untold(&repo).unwrap().is_empty());
         store
@@ -333,7 +462,7 @@ mod tests {
         store
             .want(&repo, target, &json!({"open": true}), now())
             .unwrap();
-        store.told(&repo, target, "d", Some(9), None).unwrap();
+        store.told(&repo, target, "d", &shown(9), None).unwrap();
         assert!(store.has_open_issue(&repo).unwrap());
         assert_eq!(store.open_issues(&repo).unwrap().len(), 1);
         let found = store.issue_target(&repo, IssueNumber(9)).unwrap();
@@ -343,5 +472,54 @@ mod tests {
             .want(&repo, target, &json!({"open": false}), now())
             .unwrap();
         assert!(!store.has_open_issue(&repo).unwrap());
+    }
+
+    #[test]
+    fn a_right_that_is_back_makes_all_due_that_waited_for_it() {
+        let (_folder, store, repo) = store();
+        let later = now() + TimeDelta::hours(1);
+        for (target, show) in [
+            ("comment #1", "comment"),
+            ("comment #2", "comment"),
+            ("status a", "status"),
+        ] {
+            store
+                .want(&repo, target, &json!({ "show": show }), now())
+                .unwrap();
+            store
+                .telling_failed(&repo, target, (Ground::Denied, "no"), now(), later)
+                .unwrap();
+        }
+        store
+            .told(&repo, "comment #1", "d", &shown(1), None)
+            .unwrap();
+        let retry = |target: &str| store.telling(&repo, target).unwrap().unwrap().retry_at;
+        assert_eq!(retry("comment #2"), None);
+        assert_eq!(retry("status a"), Some(later), "that is another right");
+        // Another text does not mend it either.
+        store
+            .want(
+                &repo,
+                "status a",
+                &json!({ "show": "status", "n": 1 }),
+                now(),
+            )
+            .unwrap();
+        assert_eq!(retry("status a"), Some(later));
+    }
+
+    #[test]
+    fn a_failure_is_dated_by_its_first_time() {
+        let (_folder, store, repo) = store();
+        let at = now();
+        store.want(&repo, "comment #1", &json!({}), at).unwrap();
+        for minutes in 0..3 {
+            let at = at + TimeDelta::minutes(minutes);
+            store
+                .telling_failed(&repo, "comment #1", (Ground::Locked, "locked"), at, at)
+                .unwrap();
+        }
+        let telling = store.telling(&repo, "comment #1").unwrap().unwrap();
+        assert_eq!((telling.failed_at, telling.attempts), (Some(at), 3));
     }
 }

@@ -4,37 +4,67 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::Wanted;
-use super::wanted::{Outcome, outcome};
+use super::commits::{Outcome, is_before, outcome};
 use crate::clock::now;
 use crate::config::Limits;
 use crate::decide::RunFacts;
-use crate::fleet::Tracked;
+use crate::fleet::{Fleet, Tracked};
 use crate::forge::ForgeError;
 use crate::id::{CommitSha, WorkspaceName};
-use crate::run::State;
+use crate::run::{Purpose, State};
 use crate::source::{Mirror, Remedy, RemoteAddress, SourceError};
+use crate::store::{RunFilter, StoreError};
 use crate::workspace::Recorded;
 
 /// Where the notes are: `git log --show-notes=mainstay` shows them.
 pub(crate) const NOTES: &str = "refs/notes/mainstay";
 
-/// The notes of the commits of which the outcome is known, where they are to be written.
+/// So many runs are looked at for them.
+const RUNS_NOTED: u32 = 2_000;
+
+/// So many commits of the base branch keep their note in line.
+const COMMITS_NOTED: usize = 100;
+
+/// The notes of the commits of which the outcome is known, where they are to be written. A commit
+/// that was force-pushed away keeps the note that it has.
 pub(super) fn of(
+    fleet: &Fleet,
     tracked: &Tracked,
-    commits: &[CommitSha],
-    runs: &[RunFacts],
     all: &mut Vec<(String, Wanted)>,
-) {
+) -> Result<(), StoreError> {
     if tracked.declaration.recorded == Recorded::Here {
-        return;
+        return Ok(());
     }
-    let notes: BTreeMap<CommitSha, String> = commits
-        .iter()
-        .filter_map(|commit| Some((commit.clone(), note(runs, commit)?)))
-        .collect();
+    let repo = tracked.repo();
+    let filter = RunFilter {
+        repo: Some(repo.clone()),
+        purpose: Some(Purpose::Merge),
+        limit: RUNS_NOTED,
+        ..RunFilter::default()
+    };
+    let runs = fleet.store.run_facts(&filter)?;
+    let rewound = fleet.store.rewound_at(repo)?;
+    let mut newest = BTreeSet::new();
+    let mut notes = BTreeMap::new();
+    for run in runs.iter().rev() {
+        if !newest.insert(&run.commit) {
+            continue;
+        }
+        if newest.len() > COMMITS_NOTED {
+            break;
+        }
+        let replaced = match rewound {
+            Some(at) => is_before(fleet, tracked, &run.commit, at)?,
+            None => false,
+        };
+        if !replaced && let Some(text) = note(&runs, &run.commit) {
+            notes.insert(run.commit.clone(), text);
+        }
+    }
     if !notes.is_empty() {
         all.push((format!("notes {NOTES}"), Wanted::Notes { notes }));
     }
+    Ok(())
 }
 
 /// What became of a commit, a line for each workspace; `None` while it is open.
@@ -124,7 +154,7 @@ mod tests {
     use super::*;
     use crate::decide::{Found, Stopping};
     use crate::id::RunId;
-    use crate::run::{Purpose, Trigger};
+    use crate::run::Trigger;
 
     fn run(id: i64, workspace: &str, commit: char, state: State) -> RunFacts {
         let at = "2026-11-21T10:00:00Z".parse().unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::TellError;
+use crate::clock::Timestamp;
 use crate::decide::{self, Consideration, ModuleChange, RunFacts, Touched, Trust};
 use crate::fleet::{Fleet, Tracked, proposal_facts};
 use crate::id::{BranchName, CommitSha, ProposalKey, RunId, WorkspaceName};
@@ -427,6 +428,34 @@ fn workspace(
     }
 }
 
+/// The runs that the comment on a proposal shows and that wait for an answer of a person: a plan
+/// that a policy may stop, a hold; each with the time when it came to that.
+pub(super) fn waiting_runs(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    row: &ProposalRow,
+) -> Result<Vec<(RunId, Timestamp)>, StoreError> {
+    let mut waiting = Vec::new();
+    for run in fleet.store.deciding_runs(tracked.repo())? {
+        let shown = match (run.purpose, run.state, &row.merged_as) {
+            (Purpose::Propose, State::Planned, None) => {
+                run.proposal.as_ref() == Some(&row.proposal.key)
+            }
+            (Purpose::Merge, State::Held, Some(commit))
+                if row.touched().iter().any(|t| t.name == run.workspace) =>
+            {
+                let told = told_of_merge(fleet, tracked, commit, &run.workspace)?;
+                told.is_some_and(|told| told.id == run.id)
+            }
+            _ => false,
+        };
+        if shown {
+            waiting.push((run.id, run.changed_at));
+        }
+    }
+    Ok(waiting)
+}
+
 /// What became of a merge in a workspace, how it compares with the review, and what came before it.
 type Merged = (AfterMerge, Option<Reviewed>, Vec<String>);
 
@@ -434,21 +463,37 @@ type Merged = (AfterMerge, Option<Reviewed>, Vec<String>);
 fn after_merge_of(
     fleet: &Fleet,
     tracked: &Tracked,
-    merged_as: &crate::id::CommitSha,
+    merged_as: &CommitSha,
     name: &WorkspaceName,
 ) -> Result<Option<(Merged, Refused)>, StoreError> {
-    let repo = tracked.repo();
     if tracked
         .settings(name)
         .is_none_or(|s| s.apply == ApplyMode::Never)
     {
         return Ok(None);
     }
+    Ok(Some(
+        match told_of_merge(fleet, tracked, merged_as, name)? {
+            Some(run) => {
+                let run = fleet.store.run(run.id)?;
+                let (after, before) = (after_merge(&run), before(&run));
+                ((after, run.result.reviewed, before), run.result.refused)
+            }
+            None => ((AfterMerge::Waiting, None, Vec::new()), Refused::default()),
+        },
+    ))
+}
+
+/// The run that tells what became of a merge in a workspace.
+fn told_of_merge(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    merged_as: &CommitSha,
+    name: &WorkspaceName,
+) -> Result<Option<RunFacts>, StoreError> {
+    let repo = tracked.repo();
     let Some(position) = fleet.store.base_position(repo, merged_as)? else {
-        return Ok(Some((
-            (AfterMerge::Waiting, None, Vec::new()),
-            Refused::default(),
-        )));
+        return Ok(None);
     };
     let filter = RunFilter {
         repo: Some(repo.clone()),
@@ -467,14 +512,7 @@ fn after_merge_of(
             since.push(run);
         }
     }
-    Ok(Some(match telling_run(&since) {
-        Some(run) => {
-            let run = fleet.store.run(run.id)?;
-            let (after, before) = (after_merge(&run), before(&run));
-            ((after, run.result.reviewed, before), run.result.refused)
-        }
-        None => ((AfterMerge::Waiting, None, Vec::new()), Refused::default()),
-    }))
+    Ok(telling_run(&since).cloned())
 }
 
 /// The run that tells what became of a merge: its first that was not superseded, or a repetition

@@ -4,23 +4,20 @@ use std::collections::BTreeSet;
 
 use super::proposal::{self, Standing};
 use super::{Stage, TellError, Wanted};
-use super::{checks, notes};
-use crate::decide::{Consideration, RunFacts};
+use super::{checks, commits, notes};
+use crate::decide::Consideration;
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::forge::{Issue, Reaction, ShowsChecks, Speaks, Status, StatusState};
+use crate::forge::{Issue, Reaction, ShowsChecks, Speaks, Status, StatusState, Urgency};
 use crate::id::{CommitSha, ProposalKey, WorkspaceName};
-use crate::report::{self, ApplyWords, DriftReport, HoldReport, Light};
-use crate::run::{Purpose, Run, State};
-use crate::store::{Command, CommandState, ProposalRow, ProposalState, RunFilter, StoreError};
+use crate::report::{self, AfterMerge, DriftReport, HoldReport, Light, ProposalReport};
+use crate::run::{Run, State};
+use crate::store::{Command, CommandState, ProposalRow, ProposalState, StoreError};
 
 /// The status of a proposal's head.
 pub(crate) const PLAN_STATUS: &str = "mainstay/plan";
 
-/// The status of a commit of the base branch.
-pub(crate) const APPLY_STATUS: &str = "mainstay/apply";
-
-/// So many commits of the base branch keep their status in line.
-const COMMITS_KEPT: u32 = 30;
+/// The label of an issue about what waits for a person.
+pub(super) const HOLD_LABEL: &str = "hold";
 
 /// So many proposals that are gone keep their comment in line.
 const GONE_KEPT: usize = 50;
@@ -31,7 +28,8 @@ pub(super) fn of(fleet: &Fleet, tracked: &Tracked) -> Result<Vec<(String, Wanted
     let commands = fleet.store.commands(tracked.repo())?;
     reactions(fleet, &commands, &mut all)?;
     proposals(fleet, tracked, &commands, &mut all)?;
-    apply_statuses(fleet, tracked, &mut all)?;
+    commits::statuses(fleet, tracked, &mut all)?;
+    notes::of(fleet, tracked, &mut all)?;
     drift_issues(fleet, tracked, &mut all)?;
     hold_issues(fleet, tracked, &mut all)?;
     Ok(all)
@@ -177,6 +175,8 @@ fn proposals(
                     marker: report.marker.clone(),
                     body,
                     stage,
+                    urgency: urgency(&report, stage),
+                    shows: proposal::waiting_runs(fleet, tracked, &row)?,
                 },
             ));
         }
@@ -207,6 +207,28 @@ fn proposals(
         }
     }
     Ok(())
+}
+
+/// How urgent the comment on a proposal is.
+fn urgency(report: &ProposalReport, stage: Stage) -> Urgency {
+    let mut came_out = !report.refusals.is_empty();
+    let mut failed = false;
+    for workspace in &report.workspaces {
+        match &workspace.after_merge {
+            None | Some(AfterMerge::Waiting | AfterMerge::Running) => {}
+            Some(AfterMerge::Failed { .. } | AfterMerge::Held { .. }) => {
+                (came_out, failed) = (true, true);
+            }
+            Some(_) => came_out = true,
+        }
+    }
+    match stage {
+        Stage::Settled if came_out => Urgency::Now,
+        Stage::Settled => Urgency::Soon,
+        // The others go on for a while yet, and each is told of with the next text.
+        Stage::UnderWay if failed || !report.refusals.is_empty() => Urgency::Soon,
+        Stage::UnderWay => Urgency::Whenever,
+    }
 }
 
 /// The target of the plan's status on a head.
@@ -264,136 +286,11 @@ fn end_what_was_pending(
     Ok(())
 }
 
-fn light(light: Light) -> StatusState {
+pub(super) fn light(light: Light) -> StatusState {
     match light {
         Light::Pending => StatusState::Pending,
         Light::Good => StatusState::Success,
         Light::Bad => StatusState::Failure,
-    }
-}
-
-/// How a run of a commit came out, as the commit's status counts it.
-pub(super) enum Outcome<'r> {
-    Applied(&'r RunFacts),
-    Held,
-    Bad,
-    UnderWay,
-    PassedOver,
-}
-
-fn apply_statuses(
-    fleet: &Fleet,
-    tracked: &Tracked,
-    all: &mut Vec<(String, Wanted)>,
-) -> Result<(), TellError> {
-    let commits = fleet.store.base_log(tracked.repo(), COMMITS_KEPT)?;
-    let filter = RunFilter {
-        repo: Some(tracked.repo().clone()),
-        purpose: Some(Purpose::Merge),
-        limit: 2_000,
-        ..RunFilter::default()
-    };
-    let runs = fleet.store.run_facts(&filter)?;
-    notes::of(tracked, &commits, &runs, all);
-    for commit in commits {
-        let names: BTreeSet<&WorkspaceName> = runs
-            .iter()
-            .filter(|r| r.commit == commit)
-            .map(|r| &r.workspace)
-            .collect();
-        if names.is_empty() {
-            continue;
-        }
-        let outcomes: Vec<_> = names
-            .iter()
-            .map(|name| outcome(&runs, &commit, name))
-            .collect();
-        let words = summed_up(&commit, &names, &outcomes);
-        let said = report::apply_status(&words, &fleet.templates)?;
-        let status = Status {
-            context: APPLY_STATUS.to_owned(),
-            state: light(said.light),
-            description: said.description,
-        };
-        all.push((
-            format!("status {commit} {APPLY_STATUS}"),
-            Wanted::Status {
-                commit,
-                status,
-                stage: if outcomes.iter().any(|o| matches!(o, Outcome::UnderWay)) {
-                    Stage::UnderWay
-                } else {
-                    Stage::Settled
-                },
-            },
-        ));
-    }
-    Ok(())
-}
-
-/// How the newest run of a workspace at a commit came out; one that was superseded counts as what took its place.
-pub(super) fn outcome<'r>(
-    runs: &'r [RunFacts],
-    commit: &CommitSha,
-    name: &WorkspaceName,
-) -> Outcome<'r> {
-    let of_workspace: Vec<&RunFacts> = runs.iter().filter(|r| &r.workspace == name).collect();
-    let Some(at) = of_workspace.iter().rposition(|r| &r.commit == commit) else {
-        return Outcome::UnderWay;
-    };
-    let follows = of_workspace[at..]
-        .iter()
-        .find(|r| !matches!(r.state, State::Superseded | State::Interrupted));
-    match (follows, of_workspace.last()) {
-        // What is applied already took its place: a revert, before it was let go.
-        (None, Some(last)) if last.state == State::Superseded => Outcome::PassedOver,
-        (None, _) => Outcome::UnderWay,
-        (Some(run), _) => match run.state {
-            State::Applied => Outcome::Applied(run),
-            State::Held => Outcome::Held,
-            State::Failed | State::Cancelled => Outcome::Bad,
-            _ => Outcome::UnderWay,
-        },
-    }
-}
-
-/// What is to be said of a commit, the worst deciding its light.
-fn summed_up(
-    commit: &CommitSha,
-    names: &BTreeSet<&WorkspaceName>,
-    outcomes: &[Outcome<'_>],
-) -> ApplyWords {
-    let named = |wanted: fn(&Outcome<'_>) -> bool| -> Vec<String> {
-        let with_outcome = names.iter().zip(outcomes).filter(|(_, o)| wanted(o));
-        with_outcome.map(|(name, _)| name.to_string()).collect()
-    };
-    let not_applied = named(|o| matches!(o, Outcome::Bad));
-    let applying = named(|o| matches!(o, Outcome::UnderWay));
-    let held = named(|o| matches!(o, Outcome::Held));
-    let superseded = named(|o| matches!(o, Outcome::PassedOver));
-    let with: BTreeSet<String> = outcomes
-        .iter()
-        .filter_map(|o| match o {
-            Outcome::Applied(run) if &run.commit != commit => Some(run.commit.short().to_owned()),
-            _ => None,
-        })
-        .collect();
-    ApplyWords {
-        light: if !not_applied.is_empty() {
-            Light::Bad
-        } else if !applying.is_empty() || !held.is_empty() {
-            Light::Pending
-        } else if !superseded.is_empty() {
-            Light::Bad
-        } else {
-            Light::Good
-        },
-        not_applied,
-        applying,
-        held,
-        superseded,
-        applied: named(|o| matches!(o, Outcome::Applied(_))),
-        with: with.into_iter().collect(),
     }
 }
 
@@ -419,7 +316,8 @@ fn drift_issues(
             label: "drift".to_owned(),
             body: report::drift_issue(&report, &fleet.templates)?,
         };
-        all.push((target, Wanted::Issue { open, issue }));
+        let shows = Vec::new();
+        all.push((target, Wanted::Issue { open, issue, shows }));
     }
     Ok(())
 }
@@ -465,10 +363,19 @@ fn hold_issues(
         let issue = Issue {
             marker,
             title: format!("{name} waits for a person"),
-            label: "hold".to_owned(),
+            label: HOLD_LABEL.to_owned(),
             body: report::hold_issue(&report, &fleet.templates)?,
         };
-        all.push((target, Wanted::Issue { open: waits, issue }));
+        let held = waits && run.state == State::Held;
+        let shows = held.then_some((run.id, run.changed_at));
+        all.push((
+            target,
+            Wanted::Issue {
+                open: waits,
+                issue,
+                shows: shows.into_iter().collect(),
+            },
+        ));
     }
     Ok(())
 }
@@ -479,76 +386,4 @@ fn marker(kind: &str, name: &WorkspaceName) -> String {
         "<!-- mainstay:{kind} {} -->",
         name.as_str().replace("--", "-%2D")
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::now;
-    use crate::decide::{Found, Stopping};
-    use crate::id::RunId;
-    use crate::run::Trigger;
-
-    fn run(id: i64, commit: char, state: State) -> RunFacts {
-        RunFacts {
-            id: RunId(id),
-            workspace: "network".parse().unwrap(),
-            purpose: Purpose::Merge,
-            proposal: None,
-            commit: commit.to_string().repeat(40).parse().unwrap(),
-            inputs: String::new(),
-            trigger: Trigger::Commit,
-            state,
-            created_at: now(),
-            changed_at: now(),
-            stopping: Stopping::No,
-            drift: Found::No,
-        }
-    }
-
-    fn status(runs: &[RunFacts], commit: char) -> (StatusState, String) {
-        let commit: CommitSha = commit.to_string().repeat(40).parse().unwrap();
-        let name: WorkspaceName = "network".parse().unwrap();
-        let names = BTreeSet::from([&name]);
-        let outcomes = [outcome(runs, &commit, &name)];
-        let words = summed_up(&commit, &names, &outcomes);
-        let said = report::apply_status(&words, &report::Templates::default()).unwrap();
-        (light(said.light), said.description)
-    }
-
-    #[test]
-    fn a_commit_that_was_passed_over_is_green_only_when_its_successor_is_applied() {
-        let mut runs = vec![run(1, 'a', State::Superseded), run(2, 'b', State::Applying)];
-        assert_eq!(status(&runs, 'a').0, StatusState::Pending);
-        runs[1].state = State::Failed;
-        assert_eq!(status(&runs, 'a').0, StatusState::Failure);
-        runs[1].state = State::Applied;
-        let (state, text) = status(&runs, 'a');
-        assert_eq!(
-            (state, text.as_str()),
-            (StatusState::Success, "applied with bbbbbbb: network")
-        );
-    }
-
-    #[test]
-    fn a_commit_that_was_reverted_before_it_was_let_go_waits_for_nothing() {
-        let (state, _) = status(&[run(1, 'a', State::Superseded)], 'a');
-        assert_eq!(state, StatusState::Failure);
-    }
-
-    #[test]
-    fn a_hold_is_never_green() {
-        assert_eq!(
-            status(&[run(1, 'a', State::Held)], 'a').0,
-            StatusState::Pending
-        );
-    }
-
-    #[test]
-    fn an_interrupted_apply_counts_as_what_follows_it() {
-        let runs = [run(1, 'a', State::Interrupted)];
-        assert_eq!(status(&runs, 'a').0, StatusState::Pending);
-        let runs = [run(1, 'a', State::Interrupted), run(2, 'a', State::Applied)];
-        assert_eq!(status(&runs, 'a').0, StatusState::Success);
-    }
 }

@@ -1,15 +1,17 @@
 //! Commands: found in comments, checked for permission, carried out on the record.
 
+use chrono::TimeDelta;
 use tracing::{info, warn};
 
-use super::WatchError;
+use super::{WatchError, history};
 use crate::clock::{Timestamp, now};
 use crate::decide::{self, Asked, Facts, Judged, MergedFacts, ProposalFacts, Subject, Verb};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked, proposal_facts};
-use crate::forge::{Comment, ForgeError, Permission};
+use crate::forge::{Comment, Fate, ForgeError, Permission};
 use crate::id::{IssueNumber, ProposalKey, RepoName, WorkspaceName};
 use crate::run::{Purpose, State};
+use crate::source::Mirror;
 use crate::store::{Command, CommandState, NewCommand, StoreError};
 
 /// Whether a command may be written where a look at the open proposals does not show it: on a
@@ -31,8 +33,11 @@ pub(super) fn may_come_unseen(fleet: &Fleet, repo: &RepoName) -> Result<bool, St
     Ok(waits || fleet.store.has_open_issue(repo)?)
 }
 
+/// A command that comes before what it may answer is shown for sure waits so long for that.
+const SHOWN_WITHIN: TimeDelta = TimeDelta::seconds(30);
+
 /// Records the comments that have the form of a command and stand where one can.
-pub(super) fn record(
+pub(super) async fn record(
     fleet: &Fleet,
     tracked: &Tracked,
     comments: &[Comment],
@@ -43,7 +48,10 @@ pub(super) fn record(
         if decide::read(&comment.body, &known).is_none() {
             continue;
         }
-        let place = place(fleet, repo, comment.issue)?;
+        let mut place = place(fleet, repo, comment.issue)?;
+        if matches!(place, Place::Elsewhere) {
+            place = late(fleet, tracked, comment.issue).await?;
+        }
         let head = match &place {
             Place::Proposal(key) => fleet
                 .store
@@ -68,6 +76,33 @@ pub(super) fn record(
         }
     }
     Ok(())
+}
+
+/// Where a comment stands that no look showed: on a pull request that was opened and ended between
+/// two looks, perhaps. It is asked for once, with the command, and is on record from then on.
+async fn late(fleet: &Fleet, tracked: &Tracked, issue: IssueNumber) -> Result<Place, WatchError> {
+    let repo = tracked.repo();
+    let Some((proposal, fate)) = tracked.forge.pull(repo, issue).await? else {
+        return Ok(Place::Elsewhere);
+    };
+    if proposal.base_branch != tracked.declaration.branch || fate == Fate::Open {
+        // What is open comes with the next look, and one for another branch is none of ours.
+        return Ok(Place::Elsewhere);
+    }
+    let consideration = match &fate {
+        Fate::Merged(commit) => {
+            let (mirror, declaration) = (tracked.mirror.clone(), tracked.declaration.clone());
+            let commit = commit.clone();
+            let read = move || history::of_merge(&Mirror::open(&mirror)?, &declaration, &commit);
+            Some(tokio::task::spawn_blocking(read).await??)
+        }
+        Fate::Open | Fate::Closed => None,
+    };
+    info!(repo = %repo, proposal = %proposal.key, "{} of {repo} was opened and ended between two looks", proposal.key);
+    fleet
+        .store
+        .came_late(repo, &proposal, &fate, consideration.as_ref(), now())?;
+    Ok(Place::Proposal(proposal.key))
 }
 
 /// GitHub's times are whole seconds: the comment was written at the end of its second at the latest.
@@ -180,7 +215,12 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
             return Ok(());
         }
     };
-    let facts = fleet.facts(tracked)?;
+    let mut facts = fleet.facts(tracked)?;
+    let unread = match what.comment {
+        Some(_) => date_as_the_forge(fleet, tracked, request.verb, &mut facts)?,
+        // Typed on this machine, by this clock.
+        None => Vec::new(),
+    };
     let asked = Asked {
         by: &what.author,
         at: what.written_at,
@@ -192,6 +232,8 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
         Verb::Plan | Verb::Apply | Verb::Cancel | Verb::Help => Vec::new(),
     };
     match decide::effects(&request, &asked, &concern.subject(), &facts, &judged) {
+        // It may answer what is shown in this very moment.
+        Err(_) if unread.iter().any(|since| now() - *since < SHOWN_WITHIN) => {}
         Err(refusal) => refuse(&refusal.0)?,
         Ok(effects) => {
             info!(repo = %what.repo, author = %what.author, "Carrying out `{}` of {}", what.line, what.author);
@@ -199,6 +241,40 @@ async fn answer(fleet: &Fleet, tracked: &Tracked, command: &Command) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Dates runs by the forge's clock, as their answers are: our own may go otherwise. What waits for a
+/// person is dated by the forge's own time of the text that showed it, and is newer than every
+/// answer before it was shown. Gives when that which is not shown yet came about, by our clock.
+fn date_as_the_forge(
+    fleet: &Fleet,
+    tracked: &Tracked,
+    verb: Verb,
+    facts: &mut Facts,
+) -> Result<Vec<Timestamp>, StoreError> {
+    let ahead = tracked.forge.clock_ahead();
+    let mut unread = Vec::new();
+    for run in &mut facts.runs {
+        run.created_at += ahead;
+        let since = run.changed_at;
+        let waits = match (run.purpose, run.state) {
+            (Purpose::Merge, State::Held) => true,
+            (Purpose::Propose, State::Planned) => verb == Verb::Override,
+            _ => false,
+        };
+        if !waits {
+            run.changed_at = since + ahead;
+            continue;
+        }
+        run.changed_at = match fleet.store.run_shown_at(run.id, since)? {
+            Some(at) => at,
+            None => {
+                unread.push(since);
+                Timestamp::MAX_UTC
+            }
+        };
+    }
+    Ok(unread)
 }
 
 /// What a command concerns, owned.
@@ -266,7 +342,7 @@ fn judged(fleet: &Fleet, facts: &Facts) -> Result<Vec<Judged>, StoreError> {
                 proposal: run.what.proposal,
                 inputs: run.what.inputs,
                 state: run.state,
-                changed_at: run.changed_at,
+                changed_at: facts.changed_at,
                 verdict,
             });
         }

@@ -17,7 +17,7 @@ use crate::modules::{self, Resolved};
 use crate::run::{NewRun, Purpose, Trigger};
 use crate::source::{Ancestry, Heads, Merge, Mirror, Remedy, RemoteAddress, SourceError};
 use crate::store::{BaseMove, ProposalState};
-use crate::workspace::ApplyMode;
+use crate::workspace::{ApplyMode, Declaration};
 
 /// So many commits between two looks get a record of their own each.
 const INTERMEDIATE_COMMITS: usize = 50;
@@ -302,6 +302,32 @@ fn consider(
         tree,
         touched: touched(at_base, &merged),
         contained: Contained::No,
+    })
+}
+
+/// What a merge brought to the base branch: the workspaces whose files differ from those of the
+/// commit before it. Of a pull request that was rebased this is its last commit.
+pub(super) fn of_merge(
+    mirror: &Mirror,
+    declaration: &Declaration,
+    commit: &CommitSha,
+) -> Result<Consideration, WatchError> {
+    let tree = mirror.tree_of(commit)?;
+    let Some(before) = mirror.info(commit)?.parents.first().cloned() else {
+        return Ok(Consideration::Impossible {
+            reason: "it begins the history of the base branch".to_owned(),
+        });
+    };
+    let old = mirror.tree_of(&before)?;
+    let at = |tree: &ObjectId| -> Result<_, WatchError> {
+        Ok(modules::resolve(&mirror.tree(tree)?, declaration)?)
+    };
+    let touched = touched(&at(&old)?, &at(&tree)?);
+    Ok(Consideration::Merges {
+        base: before,
+        tree,
+        touched,
+        contained: Contained::Yes,
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod commands;
 mod history;
+mod upkeep;
 
 pub use history::touched;
 
@@ -70,6 +71,9 @@ pub enum WatchError {
 /// and `mainstay status` still tells that somebody looks.
 const NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
+/// An archived repository is looked at this often: nothing there changes until somebody unarchives it.
+const ARCHIVED_EVERY: Duration = Duration::from_secs(600);
+
 /// Repositories that are looked at together, in as few requests as the forge can.
 struct Group {
     forge: Arc<dyn Forge>,
@@ -79,6 +83,15 @@ struct Group {
 /// How long after it was first seen a look is sure to show what came later: the forge's times are
 /// whole seconds, so that a second comment within one moves nothing.
 const SAME_SECOND: Duration = Duration::from_secs(2);
+
+/// Why a look is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is time.
+    Clock,
+    /// Somebody waits for it.
+    Asked,
+}
 
 /// What was seen last of a repository.
 #[derive(Clone)]
@@ -103,6 +116,8 @@ pub struct Watch {
     fleet: Arc<Fleet>,
     groups: Vec<Group>,
     seen: Mutex<HashMap<RepoName, Seen>>,
+    /// When an archived repository was looked at last.
+    archived: Mutex<HashMap<RepoName, Instant>>,
 }
 
 impl Watch {
@@ -127,6 +142,7 @@ impl Watch {
             fleet,
             groups,
             seen: Mutex::default(),
+            archived: Mutex::default(),
         }
     }
 
@@ -142,10 +158,14 @@ impl Watch {
             loops.spawn(async move {
                 let mut under_way: BTreeMap<RepoName, JoinHandle<()>> = BTreeMap::new();
                 let mut asked = watch.fleet.looks.asked();
+                let mut why = Why::Clock;
                 loop {
-                    watch.look(group, &mut under_way, &wake).await;
+                    watch.look(group, why, &mut under_way, &wake).await;
                     // By the clock, or sooner where somebody waits for a look.
-                    let _ = tokio::time::timeout(every, asked.changed()).await;
+                    why = match tokio::time::timeout(every, asked.changed()).await {
+                        Ok(_) => Why::Asked,
+                        Err(_) => Why::Clock,
+                    };
                 }
             });
         }
@@ -159,6 +179,7 @@ impl Watch {
     async fn look(
         self: &Arc<Self>,
         group: usize,
+        why: Why,
         under_way: &mut BTreeMap<RepoName, JoinHandle<()>>,
         wake: &Arc<Notify>,
     ) {
@@ -166,6 +187,13 @@ impl Watch {
             forge,
             repositories,
         } = &self.groups[group];
+        let repositories: Vec<_> = repositories
+            .iter()
+            .filter(|tracked| why == Why::Asked || self.is_due(tracked.repo()))
+            .collect();
+        if repositories.is_empty() {
+            return;
+        }
         let requests: Vec<_> = repositories.iter().map(|r| r.request()).collect();
         let began = tokio::time::Instant::now();
         let looks = forge.look(&requests).await;
@@ -193,6 +221,23 @@ impl Watch {
             });
             under_way.insert(repo, task);
         }
+    }
+
+    /// Whether the clock says that a repository is looked at: each time, but for archived ones.
+    fn is_due(&self, repo: &RepoName) -> bool {
+        let mut archived = self.archived.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be read is looked at.
+        let recorded = self.fleet.store.repository(repo).ok().flatten();
+        if recorded.is_none_or(|r| r.archived_at.is_none()) {
+            archived.remove(repo);
+            return true;
+        }
+        let last = archived.get(repo);
+        if last.is_some_and(|at| at.elapsed() < ARCHIVED_EVERY) {
+            return false;
+        }
+        archived.insert(repo.clone(), Instant::now());
+        true
     }
 
     fn note(&self, tracked: &Tracked, outcome: Result<(), WatchError>) {
@@ -236,7 +281,8 @@ impl Watch {
             .get(repo)
             .filter(|seen| *seen.look == *look)
             .cloned();
-        if before.is_some() {
+        let changed_now = before.is_none();
+        if !changed_now {
             store.looked_again(repo, at, at - NOTED_EVERY)?;
         } else {
             self.bring(tracked, &look, at).await?;
@@ -245,6 +291,9 @@ impl Watch {
         let second_is_over = changed.elapsed() >= SAME_SECOND;
         let talk = before.map_or(Talk::MayGoOn, |b| b.talk);
         self.read_comments(tracked, talk, at).await?;
+        if changed_now {
+            upkeep::look(&self.fleet, tracked, &look).await?;
+        }
         commands::carry_out(&self.fleet, tracked).await?;
         let seen = Seen {
             look,
@@ -393,16 +442,18 @@ impl Watch {
         let Some(since) = recorded.and_then(|r| r.comments_at) else {
             // What was written before the first look was not written to us. The forge's times are
             // whole seconds: what comes in the second of the look seems to come before it.
+            let there = at + tracked.forge.clock_ahead();
             self.fleet
                 .store
-                .comments_read(repo, at - TimeDelta::seconds(1))?;
+                .comments_read(repo, there - TimeDelta::seconds(1))?;
             return Ok(());
         };
         if talk == Talk::Read && !commands::may_come_unseen(&self.fleet, repo)? {
             return Ok(());
         }
         let comments = tracked.forge.comments(repo, since).await?;
-        commands::record(&self.fleet, tracked, &comments)?;
+        commands::record(&self.fleet, tracked, &comments).await?;
+        upkeep::read(&self.fleet, tracked, &comments).await?;
         let newest = comments.iter().map(|c| c.updated_at).max();
         let until = newest.map_or(since, |newest| newest.max(since));
         self.fleet.store.comments_read(repo, until)?;

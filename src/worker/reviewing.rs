@@ -23,6 +23,7 @@ impl Worker {
                 continue;
             };
             let filter = RunFilter {
+                from: None,
                 repo: Some(what.repo.clone()),
                 workspace: Some(what.workspace.clone()),
                 proposal: Some(merged.key.clone()),

@@ -2,13 +2,12 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use chrono::Utc;
 
 use super::app::app_of_jwt;
 use super::limit::ANONYMOUS;
 use super::log::AuthKind;
 use super::reply::Reply;
-use super::world::{Grant, Repo, Role, Switch, TokenKind, World};
+use super::world::{Grant, Repo, Role, Switch, TokenKind, World, now};
 
 /// Who calls.
 #[derive(Debug, Clone)]
@@ -130,7 +129,7 @@ fn caller_of_token(world: &World, token: &str) -> Option<Caller> {
             expires_at,
         } => {
             let slug = world.apps.get(app)?.slug.clone();
-            (Utc::now() < *expires_at).then(|| Caller::Installation {
+            (now() < *expires_at).then(|| Caller::Installation {
                 slug,
                 installation: *installation,
                 grant: grant.clone(),

@@ -3,12 +3,12 @@
 //! Facts from "Rate limits for the REST API" and "Rate limits and query limits
 //! for the GraphQL API" of GitHub's documentation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 
-use super::world::{Time, this_second};
+use super::world::{Switch, Time, now, this_second};
 
 /// The two budgets that the model keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +71,16 @@ pub(crate) struct Limits {
     /// With the time when each was told.
     waits: BTreeMap<String, Vec<(Time, Wait)>>,
     on_its_way: TimeDelta,
+    /// When each caller created content, oldest first.
+    created: BTreeMap<String, VecDeque<Time>>,
+    /// Whether one too many is refused. A client that is killed again and again forgets what it
+    /// created, so that a test says so where it is to be held.
+    counting: Switch,
 }
+
+/// "No more than 80 content-generating requests per minute and no more than 500 content-generating
+/// requests per hour."
+const CREATIONS: [(i64, usize); 2] = [(60, 80), (3_600, 500)];
 
 /// How long an answer and a request that cross may be under way, on a busy machine.
 const ON_ITS_WAY: TimeDelta = TimeDelta::milliseconds(300);
@@ -88,6 +97,8 @@ impl Limits {
             standings: BTreeMap::new(),
             waits: BTreeMap::new(),
             on_its_way: ON_ITS_WAY,
+            created: BTreeMap::new(),
+            counting: Switch::Off,
         }
     }
 
@@ -120,7 +131,7 @@ impl Limits {
             .standings
             .entry((who.to_owned(), resource))
             .or_insert(fresh);
-        if Utc::now() >= standing.reset {
+        if now() >= standing.reset {
             *standing = fresh;
         }
         *standing
@@ -134,23 +145,50 @@ impl Limits {
         standing
     }
 
+    /// Counts a request that creates content; where it is one too many, the seconds to wait.
+    pub(crate) fn creation(&mut self, who: &str) -> Option<u64> {
+        let now = now();
+        let created = self.created.entry(who.to_owned()).or_default();
+        for (seconds, most) in CREATIONS {
+            let window = TimeDelta::seconds(seconds) - self.on_its_way;
+            let oldest = created.len().checked_sub(most).map(|at| created[at]);
+            let until = oldest.map(|at| at + window).filter(|until| *until > now);
+            if let (Some(until), Switch::On) = (until, self.counting) {
+                let wait = (until - now).num_seconds() + 1;
+                return Some(u64::try_from(wait).unwrap_or(1));
+            }
+        }
+        created.push_back(now);
+        None
+    }
+
+    /// Refuses what is one too many from now on.
+    pub(crate) fn keep_creations(&mut self) {
+        self.counting = Switch::On;
+    }
+
+    /// How many requests of a caller created content so far.
+    pub(crate) fn creations(&self, who: &str) -> usize {
+        self.created.get(who).map_or(0, VecDeque::len)
+    }
+
     /// Writes down that the caller was told to keep away from one budget until its reset.
     pub(crate) fn told_primary(&mut self, who: &str, resource: Resource, until: Time) {
         self.waits
             .entry(who.to_owned())
             .or_default()
-            .push((Utc::now(), Wait::One(resource, until)));
+            .push((now(), Wait::One(resource, until)));
     }
 
     /// Writes down that the caller was told to keep away altogether. Without a
     /// `Retry-After`, GitHub wants at least one minute.
     pub(crate) fn told_secondary(&mut self, who: &str, retry_after: Option<u64>) {
         let seconds = i64::try_from(retry_after.unwrap_or(60)).unwrap_or(60);
-        let until = Utc::now() + TimeDelta::seconds(seconds);
+        let until = now() + TimeDelta::seconds(seconds);
         self.waits
             .entry(who.to_owned())
             .or_default()
-            .push((Utc::now(), Wait::All(until)));
+            .push((now(), Wait::All(until)));
     }
 
     /// Whether a request that arrived at `at` comes too early.

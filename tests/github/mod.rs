@@ -300,6 +300,22 @@ impl GitHub {
         self.shared.world().limits.resize(resource, limit, window);
     }
 
+    /// Sets its clock so far ahead of the machine's; behind, where it is negative.
+    pub(crate) fn set_clock_ahead(&self, ahead: chrono::TimeDelta) {
+        self.shared.world().ahead = ahead;
+    }
+
+    /// Refuses what creates more content than GitHub lets a caller create, from now on.
+    pub(crate) fn keep_creation_limits(&self) {
+        self.shared.world().limits.keep_creations();
+    }
+
+    /// How many requests with a token of this account created content so far.
+    pub(crate) fn creations(&self, login: &str) -> usize {
+        let who = format!("user {}", login.to_lowercase());
+        self.shared.world().limits.creations(&who)
+    }
+
     /// Lets requests pass that come so soon after their sender was told to wait: it may do several
     /// things at once, and cannot take back what it has sent.
     pub(crate) fn allow_on_its_way(&self, time: Duration) {

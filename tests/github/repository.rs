@@ -85,6 +85,11 @@ impl Repository {
         self.world().repo_mut(&self.key).archived = Switch::On;
     }
 
+    /// Makes it writable again.
+    pub(crate) fn unarchive(&self) {
+        self.world().repo_mut(&self.key).archived = Switch::Off;
+    }
+
     /// Switches its issues off; pull requests stay.
     pub(crate) fn disable_issues(&self) {
         self.world().repo_mut(&self.key).issues_enabled = Switch::Off;

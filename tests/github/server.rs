@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -24,7 +24,7 @@ use super::reply::{Reply, conditional};
 use super::rest::{self, Call};
 use super::smart_http;
 use super::sync::sync_all;
-use super::world::{Time, World, this_second};
+use super::world::{Time, World, go_by, now, this_second};
 
 /// The world, shared by the server and the tests.
 pub(crate) struct Shared {
@@ -41,7 +41,9 @@ impl Shared {
     /// The world, for as long as the guard lives. A handler that panicked is
     /// a failure of its own; the world behind it is still good to look at.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        go_by(world.ahead);
+        world
     }
 }
 
@@ -102,7 +104,7 @@ async fn handle(
     let method = parts.method.to_string();
     let path = api_path(parts.uri.path()).to_owned();
     let fault = Fault::take(&mut shared.world().faults, &method, &path, &body);
-    let at = Utc::now();
+    let at = now();
     let arrival = Arrival {
         at,
         method,
@@ -122,6 +124,8 @@ async fn handle(
         tokio::time::sleep(time).await;
     }
     let mut outgoing = answered.outgoing;
+    let date = arrival.at.format("%a, %d %b %Y %H:%M:%S GMT");
+    outgoing.headers.push(("date".to_owned(), date.to_string()));
     let mut status = Some(outgoing.status);
     match &arrival.fault {
         Some(FaultKind::StatusAfterEffect(wanted)) => {
@@ -261,27 +265,45 @@ fn broken(world: &mut World, arrival: &Arrival, path: &str, call: &Call) -> Opti
             Some(used_up(world, &call.caller, &standing))
         }
         FaultKind::SecondaryLimit { retry_after } | FaultKind::TooMany { retry_after } => {
-            world.limits.told_secondary(&who, *retry_after);
             let status = match arrival.fault {
                 Some(FaultKind::TooMany { .. }) => 429,
                 _ => 403,
             };
-            let message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
-            let mut reply = Reply::error(status, message);
-            if let Some(body) = &mut reply.body {
-                body["documentation_url"] = "https://docs.github.com/free-pro-team@latest/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits".into();
-            }
-            if let Some(seconds) = retry_after {
-                reply = reply.with("retry-after", seconds.to_string());
-            }
-            let mut outgoing = outgoing(reply);
-            outgoing
-                .headers
-                .extend(owned(world.limits.standing(&who, resource).headers()));
-            Some(outgoing)
+            Some(secondary(world, &who, resource, status, *retry_after))
         }
         _ => None,
     }
+}
+
+/// The answer to a client that does too much at once; it is written down that it was told.
+fn secondary(
+    world: &mut World,
+    who: &str,
+    resource: Resource,
+    status: u16,
+    retry_after: Option<u64>,
+) -> Outgoing {
+    world.limits.told_secondary(who, retry_after);
+    let message =
+        "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
+    let mut reply = Reply::error(status, message);
+    if let Some(body) = &mut reply.body {
+        body["documentation_url"] = "https://docs.github.com/free-pro-team@latest/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits".into();
+    }
+    if let Some(seconds) = retry_after {
+        reply = reply.with("retry-after", seconds.to_string());
+    }
+    let mut outgoing = outgoing(reply);
+    outgoing
+        .headers
+        .extend(owned(world.limits.standing(who, resource).headers()));
+    outgoing
+}
+
+/// Whether a request makes or edits something that people see. GitHub says nothing of edits, and the
+/// model takes the strict view.
+fn creates(arrival: &Arrival, path: &str) -> bool {
+    matches!(arrival.method.as_str(), "POST" | "PATCH") && path.starts_with("/repos/")
 }
 
 fn seconds_up(time: Duration) -> TimeDelta {
@@ -330,6 +352,17 @@ fn charged(world: &mut World, arrival: &Arrival, path: &str, call: &Call) -> (Re
             },
             Budget::Free,
         );
+    }
+    if creates(arrival, path)
+        && let Some(wait) = world.limits.creation(&who)
+    {
+        let outgoing = secondary(world, &who, resource, 403, Some(wait));
+        let body = serde_json::from_slice(&outgoing.body).unwrap_or(Value::Null);
+        let reply = Reply {
+            status: outgoing.status,
+            ..Reply::ok(body)
+        };
+        return (reply.with("retry-after", wait.to_string()), Budget::Free);
     }
     let reads = arrival.method == "GET" || resource == Resource::Graphql;
     let stale = arrival.fault == Some(FaultKind::Stale) && reads;

@@ -1,9 +1,10 @@
 //! What the model knows: accounts, repositories, issues, and what happened to them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::app::App;
@@ -14,9 +15,24 @@ use super::log::{Effect, LoggedRequest, Truth};
 /// A point in time.
 pub(crate) type Time = DateTime<Utc>;
 
+thread_local! {
+    /// How far the clock of the world that this thread looked at last is ahead of the machine's.
+    static AHEAD: Cell<TimeDelta> = const { Cell::new(TimeDelta::zero()) };
+}
+
+/// Goes by the clock of the world that is looked at from now on.
+pub(crate) fn go_by(ahead: TimeDelta) {
+    AHEAD.set(ahead);
+}
+
+/// The time now, by GitHub's clock.
+pub(crate) fn now() -> Time {
+    Utc::now() + AHEAD.get()
+}
+
 /// The time now, to the second: GitHub shows no fractions.
 pub(crate) fn this_second() -> Time {
-    Utc::now().trunc_subsecs(0)
+    now().trunc_subsecs(0)
 }
 
 /// What a person may do in a repository, lowest first.
@@ -390,6 +406,8 @@ pub(crate) struct World {
     /// The status that GraphQL answers everything with, where it is switched off.
     pub(crate) graphql_refusal: Option<u16>,
     pub(crate) limits: Limits,
+    /// How far its clock is ahead of the machine's.
+    pub(crate) ahead: TimeDelta,
     pub(crate) faults: Vec<Fault>,
     pub(crate) requests: Vec<LoggedRequest>,
     pub(crate) truth: Vec<Truth>,
@@ -411,6 +429,7 @@ impl World {
             renamed: BTreeMap::new(),
             graphql_refusal: None,
             limits: Limits::new(),
+            ahead: TimeDelta::zero(),
             faults: Vec::new(),
             requests: Vec::new(),
             truth: Vec::new(),
@@ -467,7 +486,7 @@ impl World {
     /// Writes down what happened.
     pub(crate) fn note(&mut self, by: &str, repo: &str, effect: Effect) {
         let truth = Truth {
-            at: Utc::now(),
+            at: now(),
             by: by.to_owned(),
             repo: repo.to_owned(),
             effect,

@@ -291,3 +291,39 @@ async fn a_star_stands_for_one_segment_and_two_for_the_rest() {
         .collect();
     assert!(times.is_sorted());
 }
+
+#[tokio::test]
+async fn the_eighty_first_creation_of_a_minute_is_refused_and_reads_are_not_counted() {
+    let (hub, _repo) = crate::bare::house().await;
+    hub.keep_creation_limits();
+    let path = "/repos/acme/infra/issues";
+    let open = || {
+        let body = serde_json::json!({ "title": "one of many" });
+        crate::bare::ask(&hub, "POST", path, Some(body))
+    };
+    for _ in 0..80 {
+        assert_eq!(open().status, 201);
+        assert_eq!(crate::bare::get(&hub, path).status, 200);
+    }
+    let refused = open();
+    assert_eq!(refused.status, 403);
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 60);
+    assert_eq!(hub.creations("mainstay-bot"), 80);
+}
+
+#[tokio::test]
+async fn its_clock_may_be_another_than_ours() {
+    let (hub, repo) = crate::bare::house().await;
+    for minutes in [10, -10] {
+        hub.set_clock_ahead(chrono::TimeDelta::minutes(minutes));
+        let issue = repo.open_issue("alice", "Late", "");
+        let answer = crate::bare::get(&hub, &format!("/repos/acme/infra/issues/{issue}"));
+        let shown: chrono::DateTime<chrono::Utc> =
+            answer.body["created_at"].as_str().unwrap().parse().unwrap();
+        let dated = chrono::DateTime::parse_from_rfc2822(answer.header("date")).unwrap();
+        for at in [shown, dated.to_utc()] {
+            let ahead = at - chrono::Utc::now() - chrono::TimeDelta::minutes(minutes);
+            assert!(ahead.abs() < chrono::TimeDelta::seconds(20), "{ahead}");
+        }
+    }
+}

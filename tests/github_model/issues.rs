@@ -339,6 +339,9 @@ async fn locked_deleted_archived_and_switched_off_have_their_own_answers() {
         201,
         "who may push may comment"
     );
+    repo.unlock_conversation(issue);
+    let unlocked = crate::bare::ask_as("ghp_rita", "POST", &url, &[], body.clone()).unwrap();
+    assert_eq!(unlocked.status, 201);
     repo.delete_issue(issue);
     assert_eq!(
         get(&hub, &format!("/repos/acme/infra/issues/{issue}")).status,
@@ -369,4 +372,8 @@ async fn locked_deleted_archived_and_switched_off_have_their_own_answers() {
         (archived.status, &archived.body["message"]),
         (403, &json!("Repository was archived so is read-only."))
     );
+    repo.unarchive();
+    let path = "/repos/acme/infra/labels";
+    let again = ask(&hub, "POST", path, Some(json!({ "name": "a" })));
+    assert_eq!(again.status, 201);
 }

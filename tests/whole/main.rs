@@ -40,4 +40,5 @@ mod restarts;
 mod scenario;
 #[path = "../screening/mod.rs"]
 mod screening;
+mod telling;
 mod trust;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::address::RepoPath;
 use super::gate::Resource;
+use crate::forge::Urgency;
 
 /// A request as the callers word it.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub(super) struct Call {
     pub(super) resource: Resource,
     pub(super) body: Option<Value>,
     pub(super) effect: Effect,
+    /// Whose place it takes among those that wait for their turn, and which share of the budget.
+    pub(super) urgency: Urgency,
     /// What is asked, in words: "comment on acme/infra#3".
     pub(super) action: String,
     /// What is missing where the answer is 404.
@@ -30,10 +33,11 @@ pub(super) struct Call {
 pub(super) enum Effect {
     /// Nothing.
     Read,
-    /// It makes something that people see; GitHub counts these apart.
+    /// It makes or edits something that people see. GitHub counts these apart, and does not say
+    /// whether edits are among them: they are counted as if they were.
     Create,
-    /// It changes or deletes something.
-    Change,
+    /// It takes something away.
+    Remove,
     /// It mints a token, which nobody sees and no limit on mutations counts.
     Mint,
 }
@@ -88,6 +92,7 @@ impl Call {
             resource: Resource::Core,
             body: None,
             effect: Effect::Read,
+            urgency: Urgency::default(),
             action,
             what,
             needs,
@@ -103,10 +108,10 @@ impl Call {
         action: String,
         needs: Right,
     ) -> Self {
-        let effect = if method == Method::POST {
-            Effect::Create
+        let effect = if method == Method::DELETE {
+            Effect::Remove
         } else {
-            Effect::Change
+            Effect::Create
         };
         Self {
             method,
@@ -114,6 +119,11 @@ impl Call {
             effect,
             ..Self::get(repo, rest, action, needs)
         }
+    }
+
+    /// The same request, so urgent.
+    pub(super) fn so_urgent(self, urgency: Urgency) -> Self {
+        Self { urgency, ..self }
     }
 
     /// The same request about something that is named in another way where it is missing.

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::GitHub;
 use super::address::{RepoPath, percent_encoded};
 use super::call::{Call, Right};
 use super::session::{Credential, Session};
-use crate::forge::{Annotation, AnnotationLevel, CheckRun, CheckState, ForgeError};
+use super::{Desk, GitHub};
+use crate::forge::{Annotation, AnnotationLevel, CheckRun, CheckState, ForgeError, Urgency};
 use crate::id::{CommitSha, RepoName};
 
 /// GitHub takes at most so many annotations with one request.
@@ -57,11 +57,12 @@ impl GitHub {
         repo: &RepoName,
         commit: &CommitSha,
         check: &CheckRun,
+        urgency: Urgency,
     ) -> Result<u64, ForgeError> {
-        let (session, repo) = self.at(repo).await?;
+        let desk = self.desk(repo, urgency).await?;
         let external_id = external_id(&check.annotations);
         let found = self
-            .newest_check_run(&session, &repo, commit, &check.name)
+            .newest_check_run(&desk.session, &desk.repo, commit, &check.name)
             .await?
             .filter(|found| may_be_edited(found, check, &external_id));
         let shown = found.as_ref().map_or(0, |f| f.output.annotations_count);
@@ -70,9 +71,7 @@ impl GitHub {
         loop {
             let (now, later) = rest.split_at(rest.len().min(ANNOTATIONS_A_REQUEST));
             let body = body(commit, check, &external_id, now);
-            let made = self
-                .send_check_run(&session, &repo, commit, check, id, body)
-                .await?;
+            let made = self.send_check_run(&desk, commit, check, id, body).await?;
             id = Some(made);
             if later.is_empty() {
                 return Ok(made);
@@ -118,13 +117,13 @@ impl GitHub {
 
     async fn send_check_run(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         commit: &CommitSha,
         check: &CheckRun,
         known: Option<u64>,
         body: Value,
     ) -> Result<u64, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let (method, rest) = match known {
             Some(id) => (Method::PATCH, format!("/check-runs/{id}")),
             None => (Method::POST, "/check-runs".to_owned()),
@@ -135,7 +134,8 @@ impl GitHub {
             commit.short()
         );
         let call = Call::write(method, repo, &rest, Some(body), action, Right::WriteChecks)
-            .about(format!("commit {} of {repo}", commit.short()));
+            .about(format!("commit {} of {repo}", commit.short()))
+            .so_urgent(desk.urgency);
         let made: Made = self.client.json(session, &call).await?;
         Ok(made.id)
     }

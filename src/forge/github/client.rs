@@ -5,27 +5,29 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{SubsecRound as _, TimeDelta};
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, LINK, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use octocrab::Octocrab;
 use octocrab::service::middleware::retry::RetryConfig;
 use serde::de::DeserializeOwned;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::address::ApiBase;
 use super::cache::{Cache, Known};
 use super::call::{Call, Effect};
-use super::gate::Resource;
+use super::gate::{self, Resource};
 use super::refusal::{self, WireError};
 use super::session::{Credential, Session};
 use super::{RequestCounts, Settings, SetupError};
 use crate::clock;
-use crate::forge::ForgeError;
+use crate::forge::{ForgeError, Urgency};
 use crate::redact::Secret;
 
 /// No answer of GitHub's is as large as this; a larger one is not read.
@@ -35,8 +37,55 @@ const MOST_PAGES: usize = 1_000;
 /// A mutation that takes longer than this no longer keeps the next one waiting: GitHub wants
 /// them one by one, and one that hangs would hold up every repository.
 const LONGEST_TURN: Duration = Duration::from_secs(3);
+/// No difference between two clocks is seen below so many seconds.
+const ON_THE_WAY: i64 = 2;
 /// No redirect is followed further than this.
 const MOST_REDIRECTS: usize = 5;
+
+/// Whose turn it is to write: one at a time, and of those that wait the most urgent first.
+#[derive(Default)]
+struct Turns {
+    /// When the last mutation ended; held during one for [`LONGEST_TURN`] at most.
+    last_mutation: tokio::sync::Mutex<Option<Instant>>,
+    /// How many wait, by urgency.
+    waiting: [AtomicUsize; 3],
+}
+
+/// One that waits for its turn, as long as this lives.
+struct Waits<'t>(&'t AtomicUsize);
+
+impl<'t> Waits<'t> {
+    fn among(count: &'t AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Turns {
+    /// Waits for a turn. When the last mutation ended stands in it, and is written there anew.
+    async fn take(&self, urgency: Urgency) -> MutexGuard<'_, Option<Instant>> {
+        let place = urgency as usize;
+        let _waits = Waits::among(&self.waiting[place]);
+        loop {
+            let turn = self.last_mutation.lock().await;
+            let more_urgent = self.waiting[..place]
+                .iter()
+                .any(|count| count.load(Ordering::SeqCst) > 0);
+            if !more_urgent {
+                return turn;
+            }
+            // Given to the next in the row; this one stands at its end then.
+            drop(turn);
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 /// The one HTTP client, and what is counted and kept over its requests.
 pub(super) struct Client {
@@ -44,9 +93,10 @@ pub(super) struct Client {
     pub(super) api: ApiBase,
     timeout: Duration,
     mutation_pause: Duration,
-    /// When the last mutation ended; held during one for [`LONGEST_TURN`] at most, so that they
-    /// go one by one.
-    last_mutation: tokio::sync::Mutex<Option<Instant>>,
+    /// Whose turn it is to write.
+    turns: Turns,
+    /// How many seconds GitHub's clock is ahead of ours, as its last answer told.
+    ahead: AtomicI64,
     cache: Cache,
     rest: AtomicU64,
     not_modified: AtomicU64,
@@ -106,7 +156,8 @@ impl Client {
             api,
             timeout: settings.request_timeout,
             mutation_pause: settings.mutation_pause,
-            last_mutation: tokio::sync::Mutex::new(None),
+            turns: Turns::default(),
+            ahead: AtomicI64::new(0),
             cache: Cache::default(),
             rest: AtomicU64::new(0),
             not_modified: AtomicU64::new(0),
@@ -120,6 +171,23 @@ impl Client {
             rest_not_modified: self.not_modified.load(Ordering::Relaxed),
             graphql: self.graphql.load(Ordering::Relaxed),
         }
+    }
+
+    /// How far GitHub's clock is ahead of ours, to the second.
+    pub(super) fn clock_ahead(&self) -> TimeDelta {
+        TimeDelta::seconds(self.ahead.load(Ordering::Relaxed))
+    }
+
+    /// Takes in the time that an answer names as GitHub's own.
+    fn compare_clocks(&self, headers: &HeaderMap) {
+        let now = clock::now();
+        let Some(theirs) = gate::date(headers) else {
+            return;
+        };
+        let ahead = (theirs - now.trunc_subsecs(0)).num_seconds();
+        // An answer is a while under way, and its time is cut to the second: that is no difference.
+        let ahead = if ahead.abs() <= ON_THE_WAY { 0 } else { ahead };
+        self.ahead.store(ahead, Ordering::Relaxed);
     }
 
     /// Sends a request and reads the JSON of its answer, without asking the cache.
@@ -271,7 +339,7 @@ impl Client {
             return Err(limited(until));
         }
         let mut turn = match call.effect {
-            Effect::Create | Effect::Change => Some(self.last_mutation.lock().await),
+            Effect::Create | Effect::Remove => Some(self.turns.take(call.urgency).await),
             Effect::Read | Effect::Mint => None,
         };
         if let Some(last) = &mut turn {
@@ -287,7 +355,7 @@ impl Client {
         if call.effect == Effect::Create {
             session
                 .gate()
-                .spend_creation(clock::now())
+                .spend_creation(call.urgency, clock::now())
                 .map_err(limited)?;
         }
         let mut following = pin!(self.follow(session, bearer, call, etag));
@@ -403,6 +471,9 @@ impl Client {
             (_, Resource::Core) => &self.rest,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if let Ok(answer) = &outcome {
+            self.compare_clocks(&answer.headers);
+        }
         outcome
     }
 

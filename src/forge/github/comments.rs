@@ -8,14 +8,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::warn;
 
-use super::GitHub;
-use super::address::RepoPath;
 use super::call::{Call, Right};
 use super::client::Page;
 use super::refusal::WireError;
-use super::session::Session;
+use super::{Desk, GitHub};
 use crate::clock::Timestamp;
-use crate::forge::{Comment, ForgeError};
+use crate::forge::{Comment, ForgeError, KeptComment, Urgency};
 use crate::id::{CommentId, IssueNumber, RepoName};
 
 /// No list of new comments is followed further than this many pages.
@@ -43,6 +41,17 @@ struct Posted {
     id: u64,
     body: Option<String>,
     user: Option<UserWire>,
+    updated_at: Option<DateTime<Utc>>,
+}
+
+impl Posted {
+    fn kept(self) -> KeptComment {
+        KeptComment {
+            id: CommentId(self.id),
+            at: self.updated_at,
+            body: self.body.unwrap_or_default(),
+        }
+    }
 }
 
 impl CommentWire {
@@ -130,51 +139,52 @@ impl GitHub {
         marker: &str,
         body: &str,
         known: Option<CommentId>,
-    ) -> Result<CommentId, ForgeError> {
-        let (session, repo) = self.at(repo).await?;
+        urgency: Urgency,
+    ) -> Result<KeptComment, ForgeError> {
+        let desk = self.desk(repo, urgency).await?;
         if let Some(id) = known {
-            match self.edit_comment(&session, &repo, id, body).await {
-                Ok(()) => return Ok(id),
+            match self.edit_comment(&desk, id, body).await {
+                Ok(edited) => return Ok(edited.kept()),
                 // Somebody deleted it: the next best is another of ours, or a new one.
                 Err(ForgeError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        let account = self.own_account(&session).await?;
+        let account = self.own_account(&desk.session).await?;
         if let Some(account) = &account
-            && let Some(id) = self
-                .keep_oldest(&session, &repo, issue, marker, body, account)
+            && let Some(kept) = self
+                .keep_oldest(&desk, issue, marker, body, account)
                 .await?
         {
-            return Ok(id);
+            return Ok(kept);
         }
-        let posted = self.post_comment(&session, &repo, issue, body).await?;
-        let account = match (account, posted.user) {
+        let posted = self.post_comment(&desk, issue, body).await?;
+        let account = match (account, &posted.user) {
             (Some(account), _) => account,
             (None, Some(author)) => {
                 self.learn_account(&author.login).await;
-                author.login
+                author.login.clone()
             }
-            (None, None) => return Ok(CommentId(posted.id)),
+            (None, None) => return Ok(posted.kept()),
         };
         // An earlier one may stand there all the same: whose comments are ours was learnt only
         // now, or the list was out of date, or the post was repeated on its way.
         let kept = self
-            .keep_oldest(&session, &repo, issue, marker, body, &account)
+            .keep_oldest(&desk, issue, marker, body, &account)
             .await?;
-        Ok(kept.unwrap_or(CommentId(posted.id)))
+        Ok(kept.unwrap_or_else(|| posted.kept()))
     }
 
     /// Edits the oldest comment of ours with that marker, and deletes the others.
     async fn keep_oldest(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         issue: IssueNumber,
         marker: &str,
         body: &str,
         account: &str,
-    ) -> Result<Option<CommentId>, ForgeError> {
+    ) -> Result<Option<KeptComment>, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let call = Call::get(
             repo,
             &format!("/issues/{issue}/comments?per_page=100"),
@@ -195,14 +205,14 @@ impl GitHub {
             .collect();
         ours.sort_by_key(|comment| comment.id);
         ours.dedup_by_key(|comment| comment.id);
-        let Some((oldest, others)) = ours.split_first() else {
+        let mut ours = ours.into_iter();
+        let Some(mut oldest) = ours.next() else {
             return Ok(None);
         };
-        let id = CommentId(oldest.id);
         if oldest.body.as_deref() != Some(body) {
-            self.edit_comment(session, repo, id, body).await?;
+            oldest = self.edit_comment(desk, CommentId(oldest.id), body).await?;
         }
-        for other in others {
+        for other in ours {
             warn!(
                 comment = other.id,
                 "Deleting a second comment of ours on {repo}#{issue}"
@@ -220,17 +230,17 @@ impl GitHub {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Some(id))
+        Ok(Some(oldest.kept()))
     }
 
     /// Edits a comment. GitHub publishes `PATCH` for it.
     async fn edit_comment(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         id: CommentId,
         body: &str,
-    ) -> Result<(), ForgeError> {
+    ) -> Result<Posted, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let call = Call::write(
             Method::PATCH,
             repo,
@@ -239,17 +249,18 @@ impl GitHub {
             format!("edit comment {id} of {repo}"),
             Right::WriteComments,
         )
-        .about(format!("comment {id} of {repo}"));
-        self.client.done(session, &call).await
+        .about(format!("comment {id} of {repo}"))
+        .so_urgent(desk.urgency);
+        self.client.json(session, &call).await
     }
 
     async fn post_comment(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         issue: IssueNumber,
         body: &str,
     ) -> Result<Posted, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let call = Call::write(
             Method::POST,
             repo,
@@ -258,7 +269,29 @@ impl GitHub {
             format!("comment on {repo}#{issue}"),
             Right::WriteComments,
         )
-        .about(format!("{repo}#{issue}"));
+        .about(format!("{repo}#{issue}"))
+        .so_urgent(desk.urgency);
         self.client.json(session, &call).await
+    }
+
+    /// One comment as it stands.
+    pub(super) async fn comment_of(
+        &self,
+        repo: &RepoName,
+        id: CommentId,
+    ) -> Result<Comment, ForgeError> {
+        let (session, repo) = self.at(repo).await?;
+        let call = Call::get(
+            &repo,
+            &format!("/issues/comments/{id}"),
+            format!("read comment {id} of {repo}"),
+            Right::ReadIssues,
+        )
+        .about(format!("comment {id} of {repo}"));
+        let page: Page<CommentWire> = self.client.read(&session, &call).await?;
+        page.parsed.to_comment().ok_or_else(|| {
+            let what = format!("the issue of comment {id}");
+            self.client.transient(&call, WireError::Lacks { what })
+        })
     }
 }

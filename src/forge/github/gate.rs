@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta};
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
+use crate::forge::Urgency;
 
 /// What GitHub keeps a primary budget for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,17 @@ pub(super) enum Resource {
 const CREATIONS_A_MINUTE: usize = 80;
 /// …and 500 in an hour.
 const CREATIONS_AN_HOUR: usize = 500;
+
+/// How many creations of the last minute, and of the last hour, leave no room for one that is so
+/// urgent. What is left above a share is kept for what is more urgent: a hundred an hour for how
+/// applies came out, and as many again as progress may have for plans and their statuses.
+fn shares(urgency: Urgency) -> (usize, usize) {
+    match urgency {
+        Urgency::Now => (CREATIONS_A_MINUTE, CREATIONS_AN_HOUR),
+        Urgency::Soon => (CREATIONS_A_MINUTE * 7 / 8, CREATIONS_AN_HOUR * 4 / 5),
+        Urgency::Whenever => (CREATIONS_A_MINUTE * 5 / 8, CREATIONS_AN_HOUR * 2 / 5),
+    }
+}
 /// How long to wait for a secondary limit that names no time; doubled each time in a row…
 const FIRST_PENALTY: Duration = Duration::from_secs(60);
 /// …up to this.
@@ -50,8 +62,13 @@ impl Gate {
         own.max(self.everything).filter(|until| *until > now)
     }
 
-    /// Counts one request that creates content, or says when there is room for it again.
-    pub(super) fn spend_creation(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+    /// Counts one request that creates content, or says when there is room again for one that is
+    /// so urgent.
+    pub(super) fn spend_creation(
+        &mut self,
+        urgency: Urgency,
+        now: Timestamp,
+    ) -> Result<(), Timestamp> {
         let (minute, hour) = (TimeDelta::minutes(1), TimeDelta::hours(1));
         while self.created.front().is_some_and(|at| *at + hour <= now) {
             self.created.pop_front();
@@ -61,7 +78,8 @@ impl Gate {
             let until = self.created[oldest_that_counts] + window;
             (until > now).then_some(until)
         };
-        match room(minute, CREATIONS_A_MINUTE).max(room(hour, CREATIONS_AN_HOUR)) {
+        let (a_minute, an_hour) = shares(urgency);
+        match room(minute, a_minute).max(room(hour, an_hour)) {
             Some(until) => Err(until),
             None => {
                 self.created.push_back(now);
@@ -156,12 +174,21 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
+/// The time of an answer, by GitHub's own clock.
+pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = DateTime::parse_from_rfc2822(text(headers, "date")?).ok()?;
+    Some(date.to_utc())
+}
+
 /// `Retry-After`, in seconds or as a date. More than a day is taken as a day.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let value = text(headers, "retry-after")?;
     let until = match value.parse::<u64>() {
         Ok(seconds) => now + Duration::from_secs(seconds.clamp(1, 86_400)),
-        Err(_) => DateTime::parse_from_rfc2822(value).ok()?.to_utc(),
+        Err(_) => {
+            let until = DateTime::parse_from_rfc2822(value).ok()?.to_utc();
+            now + (until - date(headers).unwrap_or(now))
+        }
     };
     Some(until.clamp(
         now + Duration::from_secs(1),
@@ -175,7 +202,11 @@ fn exhausted_until(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
         return None;
     }
     let reset = text(headers, "x-ratelimit-reset")?.parse().ok()?;
-    Some(DateTime::from_timestamp(reset, 0)?.max(now + Duration::from_secs(1)))
+    let reset = DateTime::from_timestamp(reset, 0)?;
+    // It is a time of GitHub's clock, which need not be ours: the wait is what counts. Where the
+    // answer's own time is cut to the second, the wait is rather too long than too short.
+    let until = now + (reset - date(headers).unwrap_or(now));
+    Some(until.max(now + Duration::from_secs(1)))
 }
 
 #[cfg(test)]
@@ -280,20 +311,75 @@ mod tests {
     fn at_most_eighty_things_are_created_in_a_minute() {
         let mut gate = Gate::default();
         for _ in 0..80 {
-            assert_eq!(gate.spend_creation(noon()), Ok(()));
+            assert_eq!(gate.spend_creation(Urgency::Now, noon()), Ok(()));
         }
-        assert_eq!(gate.spend_creation(after(59)), Err(after(60)));
-        assert_eq!(gate.spend_creation(after(60)), Ok(()));
+        assert_eq!(gate.spend_creation(Urgency::Now, after(59)), Err(after(60)));
+        assert_eq!(gate.spend_creation(Urgency::Now, after(60)), Ok(()));
     }
 
     #[test]
     fn at_most_five_hundred_things_are_created_in_an_hour() {
         let mut gate = Gate::default();
         for nth in 0..500 {
-            assert_eq!(gate.spend_creation(after(nth)), Ok(()));
+            assert_eq!(gate.spend_creation(Urgency::Now, after(nth)), Ok(()));
         }
-        assert_eq!(gate.spend_creation(after(600)), Err(after(3600)));
-        assert_eq!(gate.spend_creation(after(3600)), Ok(()));
-        assert_eq!(gate.spend_creation(after(3600)), Err(after(3601)));
+        assert_eq!(
+            gate.spend_creation(Urgency::Now, after(600)),
+            Err(after(3600))
+        );
+        assert_eq!(gate.spend_creation(Urgency::Now, after(3600)), Ok(()));
+        assert_eq!(
+            gate.spend_creation(Urgency::Now, after(3600)),
+            Err(after(3601))
+        );
+    }
+
+    #[test]
+    fn progress_never_takes_the_place_of_an_outcome() {
+        let mut gate = Gate::default();
+        // An hour of progress as fast as GitHub lets it be.
+        let mut told = 0;
+        for nth in 0..3_600 {
+            told += usize::from(gate.spend_creation(Urgency::Whenever, after(nth)).is_ok());
+        }
+        assert_eq!(told, 200);
+        let end = after(3_599);
+        for _ in 0..60 {
+            assert_eq!(gate.spend_creation(Urgency::Now, end), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_plan_finds_room_where_progress_has_none_and_an_outcome_where_a_plan_has_none() {
+        let mut gate = Gate::default();
+        let spend = |gate: &mut Gate, urgency| {
+            let mut count = 0;
+            while gate.spend_creation(urgency, noon()).is_ok() {
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(spend(&mut gate, Urgency::Whenever), 50);
+        assert_eq!(spend(&mut gate, Urgency::Soon), 20);
+        assert_eq!(spend(&mut gate, Urgency::Now), 10);
+        // It is room for the least urgent that comes last, as what was sent falls out of the minute.
+        for urgency in [Urgency::Now, Urgency::Soon, Urgency::Whenever] {
+            assert_eq!(gate.spend_creation(urgency, noon()), Err(after(60)));
+        }
+    }
+
+    #[test]
+    fn a_reset_is_a_time_of_githubs_clock_and_the_wait_is_ours() {
+        for skew in [-300_i64, 300] {
+            let theirs = noon() + TimeDelta::seconds(skew);
+            let mut gate = Gate::default();
+            let told = headers(&[
+                ("date", theirs.to_rfc2822()),
+                ("x-ratelimit-remaining", "0".to_owned()),
+                ("x-ratelimit-reset", (theirs.timestamp() + 600).to_string()),
+            ]);
+            let until = gate.heed(Resource::Core, 403, &told, "", noon());
+            assert_eq!(until, Some(after(600)), "{skew}");
+        }
     }
 }

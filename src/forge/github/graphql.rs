@@ -17,7 +17,7 @@ use super::look::queued;
 use super::refusal::{WireError, copy_of};
 use super::session::Session;
 use crate::clock;
-use crate::forge::{ForgeError, Look, LookRequest, Origin, Proposal, merge_queue};
+use crate::forge::{Archived, ForgeError, Look, LookRequest, Origin, Proposal, merge_queue};
 use crate::id::{BranchName, CommitSha, IssueNumber, ProposalKey};
 
 /// More repositories in one query take GitHub so long that it gives up on some.
@@ -50,6 +50,8 @@ struct GraphError {
 
 #[derive(Deserialize)]
 struct RepositoryWire {
+    #[serde(rename = "isArchived")]
+    is_archived: Option<bool>,
     base: Option<RefWire>,
     #[serde(rename = "pullRequests")]
     pulls: PullsWire,
@@ -387,6 +389,11 @@ impl GitHub {
         walk.pages += 1;
         if !wire.pulls.page_info.has_next_page {
             return Ok(Turned::Last(Look {
+                archived: match wire.is_archived {
+                    Some(true) => Archived::Yes,
+                    Some(false) => Archived::No,
+                    None => Archived::Untold,
+                },
                 base: walk.base,
                 open: walk.open,
             }));
@@ -444,7 +451,7 @@ fn look_call(batch: &[Walk<'_>]) -> Call {
             "$o{n}:String!,$n{n}:String!,$b{n}:String!,$q{n}:String!,$c{n}:String"
         ));
         fields.push(format!(
-            "{alias}: repository(owner:$o{n}, name:$n{n}) {{ \
+            "{alias}: repository(owner:$o{n}, name:$n{n}) {{ isArchived \
              base: ref(qualifiedName:$b{n}) {{ target {{ oid }} }} \
              queue: refs(refPrefix:$q{n}, first:{QUEUE_LIMIT}) {{ nodes {{ prefix name target {{ oid }} }} }} \
              pullRequests(states:OPEN, first:$first, after:$c{n}, \

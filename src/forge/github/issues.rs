@@ -2,17 +2,17 @@
 
 use std::sync::PoisonError;
 
+use chrono::{DateTime, Utc};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::GitHub;
-use super::address::{RepoPath, percent_encoded};
+use super::address::percent_encoded;
 use super::call::{Call, Right};
 use super::comments::{UserWire, same_account};
-use super::session::Session;
-use crate::forge::{ForgeError, Issue};
+use super::{Desk, GitHub};
+use crate::forge::{ForgeError, Issue, KeptIssue, Urgency};
 use crate::id::{IssueNumber, RepoName};
 
 /// The colour of a label that we make: GitHub's own orange.
@@ -26,8 +26,18 @@ struct IssueWire {
     title: String,
     body: Option<String>,
     user: Option<UserWire>,
+    updated_at: Option<DateTime<Utc>>,
     /// There where the issue is a pull request.
     pull_request: Option<serde::de::IgnoredAny>,
+}
+
+impl IssueWire {
+    fn kept(&self) -> KeptIssue {
+        KeptIssue {
+            number: IssueNumber(self.number),
+            at: self.updated_at,
+        }
+    }
 }
 
 impl GitHub {
@@ -37,48 +47,47 @@ impl GitHub {
         repo: &RepoName,
         issue: &Issue,
         known: Option<IssueNumber>,
-    ) -> Result<IssueNumber, ForgeError> {
-        let (session, repo) = self.at(repo).await?;
+        urgency: Urgency,
+    ) -> Result<KeptIssue, ForgeError> {
+        let desk = self.desk(repo, urgency).await?;
         if let Some(number) = known {
-            match self.open_again(&session, &repo, number, issue).await {
-                Ok(()) => return Ok(number),
+            match self.open_again(&desk, number, issue).await {
+                Ok(edited) => return Ok(edited.kept()),
                 // 410 is what GitHub says of an issue that was deleted.
                 Err(ForgeError::NotFound { .. } | ForgeError::Refused { status: 410, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        let account = self.own_account(&session).await?;
+        let account = self.own_account(&desk.session).await?;
         if let Some(account) = &account
-            && let Some(number) = self.keep_one_issue(&session, &repo, issue, account).await?
+            && let Some(kept) = self.keep_one_issue(&desk, issue, account).await?
         {
-            return Ok(number);
+            return Ok(kept);
         }
-        self.make_label(&session, &repo, &issue.label).await?;
-        let posted = self.post_issue(&session, &repo, issue).await?;
-        let account = match (account, posted.user) {
+        self.make_label(&desk, &issue.label).await?;
+        let posted = self.post_issue(&desk, issue).await?;
+        let account = match (account, &posted.user) {
             (Some(account), _) => account,
             (None, Some(author)) => {
                 self.learn_account(&author.login).await;
-                author.login
+                author.login.clone()
             }
-            (None, None) => return Ok(IssueNumber(posted.number)),
+            (None, None) => return Ok(posted.kept()),
         };
         // An earlier one may stand there all the same: whose issues are ours was learnt only
         // now, or the list was out of date, or the post was repeated on its way.
-        let kept = self
-            .keep_one_issue(&session, &repo, issue, &account)
-            .await?;
-        Ok(kept.unwrap_or(IssueNumber(posted.number)))
+        let kept = self.keep_one_issue(&desk, issue, &account).await?;
+        Ok(kept.unwrap_or_else(|| posted.kept()))
     }
 
     /// Brings the one of our issues with that marker in line, and closes others that are open.
     async fn keep_one_issue(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         issue: &Issue,
         account: &str,
-    ) -> Result<Option<IssueNumber>, ForgeError> {
+    ) -> Result<Option<KeptIssue>, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let query = format!(
             "/issues?state=all&creator={}&labels={}&per_page=100",
             percent_encoded(account),
@@ -113,37 +122,38 @@ impl GitHub {
         else {
             return Ok(None);
         };
-        let in_line = ours.iter().any(|found| {
+        let in_line = ours.iter().find(|found| {
             found.number == number
                 && found.state == "open"
                 && found.title == issue.title
                 && found.body.as_ref() == Some(&issue.body)
         });
-        if !in_line {
-            self.open_again(session, repo, IssueNumber(number), issue)
-                .await?;
-        }
+        let kept = match in_line {
+            Some(found) => found.kept(),
+            None => self
+                .open_again(desk, IssueNumber(number), issue)
+                .await?
+                .kept(),
+        };
         for other in open.into_iter().skip(1) {
             warn!(
                 issue = other,
                 "Closing a second issue of ours: {repo}#{other}"
             );
             let body = json!({ "state": "closed", "state_reason": "not_planned" });
-            self.edit_issue(session, repo, IssueNumber(other), body)
-                .await?;
+            self.edit_issue(desk, IssueNumber(other), body).await?;
         }
-        Ok(Some(IssueNumber(number)))
+        Ok(Some(kept))
     }
 
     async fn open_again(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         number: IssueNumber,
         issue: &Issue,
-    ) -> Result<(), ForgeError> {
+    ) -> Result<IssueWire, ForgeError> {
         let body = json!({ "title": issue.title, "body": issue.body, "state": "open" });
-        self.edit_issue(session, repo, number, body).await
+        self.edit_issue(desk, number, body).await
     }
 
     /// Edits an issue's body one last time and closes it.
@@ -152,19 +162,20 @@ impl GitHub {
         repo: &RepoName,
         number: IssueNumber,
         body: &str,
+        urgency: Urgency,
     ) -> Result<(), ForgeError> {
-        let (session, repo) = self.at(repo).await?;
+        let desk = self.desk(repo, urgency).await?;
         let body = json!({ "body": body, "state": "closed", "state_reason": "completed" });
-        self.edit_issue(&session, &repo, number, body).await
+        self.edit_issue(&desk, number, body).await.map(|_| ())
     }
 
     async fn edit_issue(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         number: IssueNumber,
         body: Value,
-    ) -> Result<(), ForgeError> {
+    ) -> Result<IssueWire, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let call = Call::write(
             Method::PATCH,
             repo,
@@ -173,16 +184,13 @@ impl GitHub {
             format!("edit issue {repo}#{number}"),
             Right::WriteIssues,
         )
-        .about(format!("issue {repo}#{number}"));
-        self.client.done(session, &call).await
+        .about(format!("issue {repo}#{number}"))
+        .so_urgent(desk.urgency);
+        self.client.json(session, &call).await
     }
 
-    async fn post_issue(
-        &self,
-        session: &Session,
-        repo: &RepoPath,
-        issue: &Issue,
-    ) -> Result<IssueWire, ForgeError> {
+    async fn post_issue(&self, desk: &Desk, issue: &Issue) -> Result<IssueWire, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let body = json!({ "title": issue.title, "body": issue.body, "labels": [issue.label] });
         let call = Call::write(
             Method::POST,
@@ -191,17 +199,14 @@ impl GitHub {
             Some(body),
             format!("open the issue `{}` in {repo}", issue.title),
             Right::WriteIssues,
-        );
+        )
+        .so_urgent(desk.urgency);
         self.client.json(session, &call).await
     }
 
     /// Makes a label where it is missing; asked for once per label.
-    async fn make_label(
-        &self,
-        session: &Session,
-        repo: &RepoPath,
-        label: &str,
-    ) -> Result<(), ForgeError> {
+    async fn make_label(&self, desk: &Desk, label: &str) -> Result<(), ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let key = (repo.clone(), label.to_owned());
         if self
             .labels
@@ -218,7 +223,8 @@ impl GitHub {
             Some(json!({ "name": label, "color": LABEL_COLOUR })),
             format!("make the label `{label}` in {repo}"),
             Right::WriteIssues,
-        );
+        )
+        .so_urgent(desk.urgency);
         match self.client.done(session, &call).await {
             // 422 is what GitHub says of a label that is there (`already_exists`).
             Ok(()) | Err(ForgeError::Refused { status: 422, .. }) => {}

@@ -16,7 +16,7 @@ use super::graphql::{self, Outcome};
 use super::refusal::WireError;
 use super::session::{Session, SessionKey};
 use crate::clock;
-use crate::forge::{Fate, ForgeError, Look, LookRequest, Origin, Proposal, merge_queue};
+use crate::forge::{Archived, Fate, ForgeError, Look, LookRequest, Origin, Proposal, merge_queue};
 use crate::id::{BranchName, CommitSha, IssueNumber, ProposalKey, RepoName};
 
 /// So many repositories are looked at side by side by REST; GitHub allows 100 requests at once.
@@ -78,6 +78,15 @@ struct FateWire {
     #[serde(default)]
     merged: bool,
     merge_commit_sha: Option<CommitSha>,
+}
+
+/// One pull request, asked for by its number.
+#[derive(Deserialize)]
+struct WholeWire {
+    #[serde(flatten)]
+    pull: PullWire,
+    #[serde(flatten)]
+    fate: FateWire,
 }
 
 impl PullWire {
@@ -236,7 +245,11 @@ impl GitHub {
             Err(ForgeError::NotFound { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Look { base, open })
+        Ok(Look {
+            archived: Archived::Untold,
+            base,
+            open,
+        })
     }
 
     /// The entries of the merge queue of a branch.
@@ -292,16 +305,43 @@ impl GitHub {
         )
         .about(format!("pull request {repo}#{number}"));
         let pull: Page<FateWire> = self.client.read(&session, &call).await?;
-        match (&pull.parsed.merge_commit_sha, pull.parsed.merged) {
+        self.judged(&call, &pull.parsed)
+    }
+
+    /// One pull request, whether it is open or not, with what became of it.
+    pub(super) async fn pull_of(
+        &self,
+        repo: &RepoName,
+        number: IssueNumber,
+    ) -> Result<Option<(Proposal, Fate)>, ForgeError> {
+        let (session, repo) = self.at(repo).await?;
+        let call = Call::get(
+            &repo,
+            &format!("/pulls/{number}"),
+            format!("look at {repo}#{number}"),
+            Right::ReadPulls,
+        )
+        .about(format!("pull request {repo}#{number}"));
+        let pull: WholeWire = match self.client.json(&session, &call).await {
+            // An issue has a number of the same row, and is no pull request.
+            Err(ForgeError::NotFound { .. }) => return Ok(None),
+            other => other?,
+        };
+        let fate = self.judged(&call, &pull.fate)?;
+        Ok(pull.pull.to_proposal().map(|proposal| (proposal, fate)))
+    }
+
+    fn judged(&self, call: &Call, pull: &FateWire) -> Result<Fate, ForgeError> {
+        match (&pull.merge_commit_sha, pull.merged) {
             (Some(commit), true) => Ok(Fate::Merged(commit.clone())),
             (None, true) => Err(self.client.transient(
-                &call,
+                call,
                 WireError::Lacks {
                     what: "the commit of the merge".to_owned(),
                 },
             )),
             // Before the merge `merge_commit_sha` is a test merge, and says nothing.
-            (_, false) if pull.parsed.state == "open" => Ok(Fate::Open),
+            (_, false) if pull.state == "open" => Ok(Fate::Open),
             (_, false) => Ok(Fate::Closed),
         }
     }

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use http::Method;
 use octocrab::auth::{AppAuth, EncodingKey};
 use octocrab::models::AppId;
@@ -41,8 +42,9 @@ use self::client::Client;
 pub use self::doctor::{Finding, Level};
 use self::session::{Credential, Session, SessionKey, Sessions};
 use super::{
-    CheckRun, Comment, Fate, Forge, ForgeError, Issue, Look, LookRequest, Permission, Reaction,
-    Remote, STATUS_DESCRIPTION_LIMIT, ShowsChecks, Speaks, Status, StatusState,
+    CheckRun, Comment, Fate, Forge, ForgeError, Issue, KeptComment, KeptIssue, Look, LookRequest,
+    Permission, Proposal, Reaction, Remote, STATUS_DESCRIPTION_LIMIT, ShowsChecks, Speaks, Status,
+    StatusState, Urgency,
 };
 use crate::clock::Timestamp;
 use crate::id::{CommentId, CommitSha, IssueNumber, ProposalKey, RepoName};
@@ -194,6 +196,25 @@ impl GitHub {
     }
 }
 
+/// Where something is written: the credential, the repository, and how urgent it is.
+struct Desk {
+    session: Arc<Session>,
+    repo: RepoPath,
+    urgency: Urgency,
+}
+
+impl GitHub {
+    /// Where something so urgent is written about a repository.
+    async fn desk(&self, repo: &RepoName, urgency: Urgency) -> Result<Desk, ForgeError> {
+        let (session, repo) = self.at(repo).await?;
+        Ok(Desk {
+            session,
+            repo,
+            urgency,
+        })
+    }
+}
+
 /// A status description as GitHub takes it: longer ones are cut, with `…` for what is missing.
 fn cut_description(text: &str) -> String {
     if text.chars().count() <= STATUS_DESCRIPTION_LIMIT {
@@ -215,6 +236,22 @@ impl Forge for GitHub {
 
     async fn look(&self, requests: &[LookRequest]) -> Vec<Result<Arc<Look>, ForgeError>> {
         self.look_at(requests).await
+    }
+
+    fn clock_ahead(&self) -> TimeDelta {
+        self.client.clock_ahead()
+    }
+
+    async fn pull(
+        &self,
+        repo: &RepoName,
+        number: IssueNumber,
+    ) -> Result<Option<(Proposal, Fate)>, ForgeError> {
+        self.pull_of(repo, number).await
+    }
+
+    async fn comment(&self, repo: &RepoName, id: CommentId) -> Result<Comment, ForgeError> {
+        self.comment_of(repo, id).await
     }
 
     async fn fate(&self, request: &LookRequest, key: &ProposalKey) -> Result<Fate, ForgeError> {
@@ -257,8 +294,10 @@ impl Forge for GitHub {
         marker: &str,
         body: &str,
         known: Option<CommentId>,
-    ) -> Result<CommentId, ForgeError> {
-        self.keep_comment(repo, issue, marker, body, known).await
+        urgency: Urgency,
+    ) -> Result<KeptComment, ForgeError> {
+        self.keep_comment(repo, issue, marker, body, known, urgency)
+            .await
     }
 
     async fn set_status(
@@ -266,6 +305,7 @@ impl Forge for GitHub {
         repo: &RepoName,
         commit: &CommitSha,
         status: &Status,
+        urgency: Urgency,
     ) -> Result<(), ForgeError> {
         let (session, repo) = self.at(repo).await?;
         let state = match status.state {
@@ -291,7 +331,8 @@ impl Forge for GitHub {
             ),
             Right::WriteStatuses,
         )
-        .about(format!("commit {} of {repo}", commit.short()));
+        .about(format!("commit {} of {repo}", commit.short()))
+        .so_urgent(urgency);
         self.client.done(&session, &call).await
     }
 
@@ -307,8 +348,9 @@ impl Forge for GitHub {
         repo: &RepoName,
         commit: &CommitSha,
         check: &CheckRun,
+        urgency: Urgency,
     ) -> Result<u64, ForgeError> {
-        self.keep_check_run(repo, commit, check).await
+        self.keep_check_run(repo, commit, check, urgency).await
     }
 
     async fn react(
@@ -316,8 +358,9 @@ impl Forge for GitHub {
         repo: &RepoName,
         comment: CommentId,
         reactions: &[Reaction],
+        urgency: Urgency,
     ) -> Result<(), ForgeError> {
-        self.keep_reactions(repo, comment, reactions).await
+        self.keep_reactions(repo, comment, reactions, urgency).await
     }
 
     async fn upsert_issue(
@@ -325,8 +368,9 @@ impl Forge for GitHub {
         repo: &RepoName,
         issue: &Issue,
         known: Option<IssueNumber>,
-    ) -> Result<IssueNumber, ForgeError> {
-        self.keep_issue(repo, issue, known).await
+        urgency: Urgency,
+    ) -> Result<KeptIssue, ForgeError> {
+        self.keep_issue(repo, issue, known, urgency).await
     }
 
     async fn close_issue(
@@ -334,7 +378,8 @@ impl Forge for GitHub {
         repo: &RepoName,
         number: IssueNumber,
         body: &str,
+        urgency: Urgency,
     ) -> Result<(), ForgeError> {
-        self.finish_issue(repo, number, body).await
+        self.finish_issue(repo, number, body, urgency).await
     }
 }

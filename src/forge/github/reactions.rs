@@ -5,12 +5,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::warn;
 
-use super::GitHub;
 use super::address::RepoPath;
 use super::call::{Call, Right};
 use super::comments::{UserWire, same_account};
 use super::session::Session;
-use crate::forge::{ForgeError, Reaction};
+use super::{Desk, GitHub};
+use crate::forge::{ForgeError, Reaction, Urgency};
 use crate::id::{CommentId, RepoName};
 
 #[derive(Deserialize, Clone)]
@@ -37,25 +37,25 @@ impl GitHub {
         repo: &RepoName,
         comment: CommentId,
         reactions: &[Reaction],
+        urgency: Urgency,
     ) -> Result<(), ForgeError> {
-        let (session, repo) = self.at(repo).await?;
-        let mut account = self.own_account(&session).await?;
+        let desk = self.desk(repo, urgency).await?;
+        let Desk { session, repo, .. } = &desk;
+        let mut account = self.own_account(session).await?;
         let mut present = Vec::new();
         if let Some(account) = &account {
-            present = self
-                .our_reactions(&session, &repo, comment, account)
-                .await?;
+            present = self.our_reactions(session, repo, comment, account).await?;
         }
         for reaction in reactions {
             let wanted = content(*reaction);
             if present.iter().any(|there| there.content == wanted) {
                 continue;
             }
-            let added = self.add_reaction(&session, &repo, comment, wanted).await?;
+            let added = self.add_reaction(&desk, comment, wanted).await?;
             if let Some(author) = added.user.filter(|_| account.is_none()) {
                 self.learn_account(&author.login).await;
                 present = self
-                    .our_reactions(&session, &repo, comment, &author.login)
+                    .our_reactions(session, repo, comment, &author.login)
                     .await?;
                 account = Some(author.login);
             }
@@ -73,13 +73,13 @@ impl GitHub {
         for there in present.iter().filter(surplus) {
             let call = Call::write(
                 Method::DELETE,
-                &repo,
+                repo,
                 &format!("/issues/comments/{comment}/reactions/{}", there.id),
                 None,
                 format!("take a reaction back from comment {comment} of {repo}"),
                 Right::WriteComments,
             );
-            match self.client.done(&session, &call).await {
+            match self.client.done(session, &call).await {
                 Ok(()) | Err(ForgeError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -109,11 +109,11 @@ impl GitHub {
     /// Adds a reaction; GitHub answers 201, and 200 where it was there.
     async fn add_reaction(
         &self,
-        session: &Session,
-        repo: &RepoPath,
+        desk: &Desk,
         comment: CommentId,
         content: &str,
     ) -> Result<ReactionWire, ForgeError> {
+        let Desk { session, repo, .. } = desk;
         let call = Call::write(
             Method::POST,
             repo,
@@ -122,7 +122,8 @@ impl GitHub {
             format!("react to comment {comment} of {repo}"),
             Right::WriteComments,
         )
-        .about(format!("comment {comment} of {repo}"));
+        .about(format!("comment {comment} of {repo}"))
+        .so_urgent(desk.urgency);
         self.client.json(session, &call).await
     }
 }

@@ -106,6 +106,14 @@ pub(super) fn of(service: &str, call: &Call, answer: &Answer, message: String) -
                 "{message}; the token (or the App's id or key) is wrong, expired or revoked: put a good one in its place"
             ),
         }),
+        // GitHub's own words: "Repository was archived so is read-only."
+        403 if message.contains("was archived so is read-only") => {
+            Failure::Other(ForgeError::Archived { service, action })
+        }
+        // "Unable to create comment because issue is locked."
+        403 if message.contains("is locked") => {
+            Failure::Other(ForgeError::Locked { service, action })
+        }
         403 => Failure::Other(ForgeError::Denied {
             service,
             action,
@@ -152,6 +160,14 @@ pub(super) fn copy_of(error: &ForgeError) -> ForgeError {
             service: service.clone(),
             action: action.clone(),
             message: message.clone(),
+        },
+        ForgeError::Locked { service, action } => ForgeError::Locked {
+            service: service.clone(),
+            action: action.clone(),
+        },
+        ForgeError::Archived { service, action } => ForgeError::Archived {
+            service: service.clone(),
+            action: action.clone(),
         },
         ForgeError::NotFound { what } => ForgeError::NotFound { what: what.clone() },
         ForgeError::Refused {

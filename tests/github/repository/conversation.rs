@@ -57,6 +57,11 @@ impl Repository {
         self.change_issue(number, |issue| issue.lock = Lock::Yes);
     }
 
+    /// Unlocks a conversation.
+    pub(crate) fn unlock_conversation(&self, number: u64) {
+        self.change_issue(number, |issue| issue.lock = Lock::No);
+    }
+
     /// Deletes an issue, which leaves no trace but the gap in the numbers.
     pub(crate) fn delete_issue(&self, number: u64) {
         self.change(|world, key| {

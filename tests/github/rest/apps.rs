@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::{Call, Reply};
@@ -11,7 +10,7 @@ use crate::github::auth::Caller;
 use crate::github::log::Effect;
 use crate::github::render::{node_id, time};
 use crate::github::reply::{Answer, page};
-use crate::github::world::{Grant, TokenKind, World};
+use crate::github::world::{Grant, TokenKind, World, now};
 
 /// The App that calls with its own token.
 fn caller<'a>(world: &'a World, call: &Call) -> Result<&'a App, Reply> {
@@ -133,7 +132,7 @@ pub(super) fn access_token(world: &mut World, call: &Call, id: &str) -> Answer {
         .filter(|repo| repositories.contains(&repo.id))
         .map(|repo| call.view(world).repo(repo))
         .collect();
-    let expires_at = Utc::now() + lifetime;
+    let expires_at = now() + lifetime;
     let token = format!(
         "ghs_{:036x}",
         u128::from(world.next_id()) << 40 | u128::from(installation.id)

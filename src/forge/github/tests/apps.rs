@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::Level;
 use super::*;
 use crate::clock;
-use crate::forge::Forge;
+use crate::forge::{Forge, Urgency};
 use crate::id::{CommentId, IssueNumber};
 
 /// A key that only these tests know; making one takes a while.
@@ -265,10 +265,10 @@ async fn the_app_finds_its_comments_by_its_bot_account() {
     .await;
     let body = format!("{marker}\nnew");
     let id = app(&stand)
-        .upsert_comment(&repo(), IssueNumber(3), marker, &body, None)
+        .upsert_comment(&repo(), IssueNumber(3), marker, &body, None, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(id, CommentId(2));
+    assert_eq!(id.id, CommentId(2));
 }
 
 #[tokio::test]

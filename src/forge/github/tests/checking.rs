@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::apps::{Tokens, app};
 use super::*;
-use crate::forge::{Annotation, AnnotationLevel, CheckRun, CheckState, Forge, ShowsChecks};
+use crate::forge::{
+    Annotation, AnnotationLevel, CheckRun, CheckState, Forge, ShowsChecks, Urgency,
+};
 
 /// The check runs of one commit; an answer may be lost after the write took place.
 #[derive(Clone, Default)]
@@ -92,7 +94,9 @@ fn check(state: CheckState, annotations: usize) -> CheckRun {
 
 async fn keep(github: &GitHub, check: &CheckRun) -> Result<u64, ForgeError> {
     let commit = HEAD.parse().unwrap();
-    github.upsert_check(&repo(), &commit, check).await
+    github
+        .upsert_check(&repo(), &commit, check, Urgency::Now)
+        .await
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use super::*;
-use crate::forge::{Forge, Reaction, Status, StatusState};
+use crate::forge::{Forge, Reaction, Status, StatusState, Urgency};
 use crate::id::{CommentId, IssueNumber};
 
 const MARKER: &str = "<!-- mainstay:pull -->";
@@ -106,17 +106,20 @@ async fn a_comment_is_posted_once_and_edited_from_then_on() {
     let stand = comments.stand().await;
     let github = github(&stand);
     let id = github
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None, Urgency::Now)
         .await
-        .unwrap();
+        .unwrap()
+        .id;
     let again = github
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("two"), Some(id))
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("two"), Some(id), Urgency::Now)
         .await
-        .unwrap();
+        .unwrap()
+        .id;
     let unknown = github
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("three"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("three"), None, Urgency::Now)
         .await
-        .unwrap();
+        .unwrap()
+        .id;
     assert_eq!((id, id), (again, unknown));
     assert_eq!(comments.bodies(), [body("three")]);
     assert_eq!((stand.count("POST"), stand.count("PATCH")), (1, 2));
@@ -130,15 +133,16 @@ async fn after_a_lost_answer_the_next_call_finds_the_one_comment() {
         let stand = comments.stand().await;
         let github = github(&stand);
         let error = github
-            .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None)
+            .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None, Urgency::Now)
             .await
             .unwrap_err();
         assert!(matches!(error, ForgeError::Transient { .. }), "{error:?}");
         assert_eq!(stand.count("POST"), 1, "nothing is repeated inside");
         let id = github
-            .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None)
+            .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None, Urgency::Now)
             .await
-            .unwrap();
+            .unwrap()
+            .id;
         assert_eq!(id, CommentId(100));
         assert_eq!(comments.bodies(), [body("one")]);
         assert_eq!(stand.count("POST"), 1);
@@ -150,10 +154,10 @@ async fn a_marker_in_somebody_elses_comment_is_ignored() {
     let comments = Comments::new(vec![comment(1, "eve", &body("forged"))]);
     let stand = comments.stand().await;
     let id = github(&stand)
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("mine"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("mine"), None, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(id, CommentId(101));
+    assert_eq!(id.id, CommentId(101));
     assert_eq!(comments.bodies(), [body("forged"), body("mine")]);
     assert_eq!(stand.count("PATCH") + stand.count("DELETE"), 0);
 }
@@ -164,7 +168,7 @@ async fn a_marker_that_we_only_quote_is_ignored() {
     let comments = Comments::new(vec![comment(1, "mainstay-bot", &quote)]);
     let stand = comments.stand().await;
     github(&stand)
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("mine"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("mine"), None, Urgency::Now)
         .await
         .unwrap();
     assert_eq!(comments.bodies(), [quote, body("mine")]);
@@ -178,10 +182,10 @@ async fn ours_is_found_on_the_second_page() {
     let comments = Comments::new(all);
     let stand = comments.stand().await;
     let id = github(&stand)
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(id, CommentId(3));
+    assert_eq!(id.id, CommentId(3));
     assert_eq!(comments.bodies()[2], body("new"));
 }
 
@@ -194,10 +198,10 @@ async fn of_two_of_ours_the_oldest_stays() {
     ]);
     let stand = comments.stand().await;
     let id = github(&stand)
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(id, CommentId(5));
+    assert_eq!(id.id, CommentId(5));
     assert_eq!(comments.bodies(), [body("new"), body("forged")]);
 }
 
@@ -208,9 +212,10 @@ async fn a_deleted_comment_is_posted_again() {
     let github = github(&stand);
     let known = Some(CommentId(77));
     let id = github
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), known)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), known, Urgency::Now)
         .await
-        .unwrap();
+        .unwrap()
+        .id;
     assert_eq!(id, CommentId(100));
     assert_eq!(comments.bodies(), [body("one")]);
 }
@@ -233,9 +238,10 @@ async fn an_account_that_is_not_told_is_learnt_from_what_we_write() {
     .await;
     let github = github(&stand);
     let id = github
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None, Urgency::Now)
         .await
-        .unwrap();
+        .unwrap()
+        .id;
     assert_eq!(
         id,
         CommentId(1),
@@ -243,7 +249,7 @@ async fn an_account_that_is_not_told_is_learnt_from_what_we_write() {
     );
     assert_eq!(comments.bodies(), [body("new")]);
     github
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("newer"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("newer"), None, Urgency::Now)
         .await
         .unwrap();
     assert_eq!(
@@ -270,10 +276,10 @@ async fn an_actions_token_learns_its_account_from_graphql() {
     })
     .await;
     let id = github(&stand)
-        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None)
+        .upsert_comment(&repo(), ISSUE, MARKER, &body("new"), None, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(id, CommentId(1));
+    assert_eq!(id.id, CommentId(1));
     assert_eq!(comments.bodies(), [body("new")]);
 }
 
@@ -291,7 +297,7 @@ async fn a_status_description_is_cut_at_a_character() {
             description: "ä".repeat(length),
         };
         github
-            .set_status(&repo(), &BASE.parse().unwrap(), &status)
+            .set_status(&repo(), &BASE.parse().unwrap(), &status, Urgency::Now)
             .await
             .unwrap();
         let sent = stand.heard().pop().unwrap();
@@ -316,7 +322,7 @@ async fn a_status_without_a_proper_answer_is_not_taken_as_set() {
         description: String::new(),
     };
     let outcome = github(&stand)
-        .set_status(&repo(), &BASE.parse().unwrap(), &status)
+        .set_status(&repo(), &BASE.parse().unwrap(), &status, Urgency::Now)
         .await;
     assert!(matches!(outcome, Err(ForgeError::Transient { .. })));
 }
@@ -351,7 +357,7 @@ async fn our_reaction_is_changed_and_others_are_left_alone() {
     .await;
     let github = github(&stand);
     github
-        .react(&repo(), CommentId(9), &[Reaction::Rocket])
+        .react(&repo(), CommentId(9), &[Reaction::Rocket], Urgency::Now)
         .await
         .unwrap();
     let writes: Vec<String> = stand
@@ -367,7 +373,7 @@ async fn our_reaction_is_changed_and_others_are_left_alone() {
         ]
     );
     github
-        .react(&repo(), CommentId(9), &[Reaction::Eyes])
+        .react(&repo(), CommentId(9), &[Reaction::Eyes], Urgency::Now)
         .await
         .unwrap();
     assert_eq!(
@@ -375,4 +381,46 @@ async fn our_reaction_is_changed_and_others_are_left_alone() {
         2,
         "what is there is not sent again"
     );
+}
+
+#[tokio::test]
+async fn a_locked_conversation_and_an_archived_repository_are_no_missing_rights() {
+    for (message, locked) in [
+        ("Unable to create comment because issue is locked.", true),
+        ("Repository was archived so is read-only.", false),
+    ] {
+        let stand = Stand::with(move |heard| match heard.method.as_str() {
+            "GET" => user(heard).unwrap_or_else(|| Reply::json(200, json!([]))),
+            _ => Reply::json(403, json!({ "message": message })),
+        })
+        .await;
+        let github = github(&stand);
+        let error = github
+            .upsert_comment(&repo(), ISSUE, MARKER, &body("one"), None, Urgency::Now)
+            .await
+            .unwrap_err();
+        match locked {
+            true => assert!(matches!(error, ForgeError::Locked { .. }), "{error}"),
+            false => assert!(matches!(error, ForgeError::Archived { .. }), "{error}"),
+        }
+        assert!(!error.to_string().contains("permission"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_github_keeps_of_a_comment_is_known_with_its_time() {
+    let comments = Comments::new(vec![]);
+    let stand = comments.stand().await;
+    let github = github(&stand);
+    let mut known = None;
+    // Posted, found again, edited.
+    for (text, id) in [("one", None), ("one", None), ("two", Some(CommentId(100)))] {
+        let kept = github
+            .upsert_comment(&repo(), ISSUE, MARKER, &body(text), id, Urgency::Now)
+            .await
+            .unwrap();
+        assert_eq!(kept.body, body(text));
+        assert_eq!(kept.at, "2024-05-01T12:00:00Z".parse().ok());
+        assert_eq!(*known.get_or_insert(kept.id), kept.id);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use super::*;
-use crate::forge::{Forge, Issue};
+use crate::forge::{Forge, Issue, Urgency};
 use crate::id::IssueNumber;
 
 fn drift(text: &str) -> Issue {
@@ -96,17 +96,21 @@ async fn an_issue_is_opened_edited_closed_and_reopened() {
     let stand = issues.stand().await;
     let github = github(&stand);
     let number = github
-        .upsert_issue(&repo(), &drift("one"), None)
+        .upsert_issue(&repo(), &drift("one"), None, Urgency::Now)
         .await
-        .unwrap();
+        .unwrap()
+        .number;
     assert_eq!(number, IssueNumber(10));
     github
-        .upsert_issue(&repo(), &drift("two"), Some(number))
+        .upsert_issue(&repo(), &drift("two"), Some(number), Urgency::Now)
         .await
         .unwrap();
     assert_eq!(issues.0.lock().unwrap()[0]["body"], drift("two").body);
 
-    github.close_issue(&repo(), number, "gone").await.unwrap();
+    github
+        .close_issue(&repo(), number, "gone", Urgency::Now)
+        .await
+        .unwrap();
     let closed = issues.0.lock().unwrap()[0].clone();
     assert_eq!(
         (&closed["state"], &closed["state_reason"]),
@@ -115,7 +119,7 @@ async fn an_issue_is_opened_edited_closed_and_reopened() {
     assert_eq!(closed["body"], "gone");
 
     github
-        .upsert_issue(&repo(), &drift("again"), Some(number))
+        .upsert_issue(&repo(), &drift("again"), Some(number), Urgency::Now)
         .await
         .unwrap();
     assert_eq!(issues.states(), [(10, "open".to_owned())]);
@@ -146,10 +150,14 @@ async fn an_issue_is_found_by_its_marker_and_our_account_alone() {
     ]);
     let stand = issues.stand().await;
     let number = github(&stand)
-        .upsert_issue(&repo(), &drift("new"), None)
+        .upsert_issue(&repo(), &drift("new"), None, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(number, IssueNumber(4), "on the second page, and closed");
+    assert_eq!(
+        number.number,
+        IssueNumber(4),
+        "on the second page, and closed"
+    );
     assert_eq!(issues.states()[3], (4, "open".to_owned()));
     assert_eq!(stand.count("POST"), 0);
 }
@@ -164,10 +172,10 @@ async fn of_two_open_issues_of_ours_one_is_closed() {
     ]);
     let stand = issues.stand().await;
     let number = github(&stand)
-        .upsert_issue(&repo(), &drift("new"), None)
+        .upsert_issue(&repo(), &drift("new"), None, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(number, IssueNumber(6));
+    assert_eq!(number.number, IssueNumber(6));
     let state = |text: &str| text.to_owned();
     assert_eq!(
         issues.states(),
@@ -185,8 +193,8 @@ async fn a_deleted_issue_is_opened_anew() {
     let stand = issues.stand().await;
     let known = Some(IssueNumber(77));
     let number = github(&stand)
-        .upsert_issue(&repo(), &drift("one"), known)
+        .upsert_issue(&repo(), &drift("one"), known, Urgency::Now)
         .await
         .unwrap();
-    assert_eq!(number, IssueNumber(10));
+    assert_eq!(number.number, IssueNumber(10));
 }

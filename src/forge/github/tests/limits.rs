@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::clock;
-use crate::forge::{Forge, Status, StatusState};
+use crate::forge::{Forge, Status, StatusState, Urgency};
 
 fn status() -> Status {
     Status {
@@ -18,7 +18,7 @@ fn status() -> Status {
 
 async fn set_status(github: &GitHub) -> Result<(), ForgeError> {
     github
-        .set_status(&repo(), &BASE.parse().unwrap(), &status())
+        .set_status(&repo(), &BASE.parse().unwrap(), &status(), Urgency::Now)
         .await
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::{Level, SetupError};
 use super::*;
 use crate::clock::Timestamp;
-use crate::forge::{Forge, Permission};
+use crate::forge::{Forge, Permission, Urgency};
 
 fn at(second: u32) -> Timestamp {
     format!("2024-05-01T12:00:{second:02}Z").parse().unwrap()
@@ -312,7 +312,7 @@ async fn a_refusal_names_the_permission_and_quotes_github() {
         description: String::new(),
     };
     let error = github(&stand)
-        .set_status(&repo(), &BASE.parse().unwrap(), &status)
+        .set_status(&repo(), &BASE.parse().unwrap(), &status, Urgency::Now)
         .await
         .unwrap_err();
     insta::assert_snapshot!(

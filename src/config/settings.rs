@@ -52,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long what runs left is kept.
     pub keep: KeepSettings,
+    /// The keys that states and logs are sealed with, where they are not in the data folder.
+    pub key_file: Option<PathBuf>,
     /// How log lines are written.
     pub log: LogFormat,
 }
@@ -171,6 +173,7 @@ impl Config {
             },
             limits: Limits::default(),
             keep: KeepSettings::default(),
+            key_file: None,
             log: LogFormat::Text,
             folder,
         }
@@ -256,6 +259,10 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
         set(&mut config.keep.runs, runs);
         let size = table.parsed("size", limits::size).map(|s| s.value);
         set(&mut config.keep.size, size);
+        table.finish(|_| None);
+    }
+    if let Some(mut table) = top.table("at_rest") {
+        config.key_file = path_of(&mut table, "key_file");
         table.finish(|_| None);
     }
     if let Some(mut table) = top.table("log") {
@@ -473,6 +480,9 @@ mod tests {
             runs = "7d"
             size = "500MiB"
 
+            [at_rest]
+            key_file = "/etc/mainstay/seal.key"
+
             [log]
             format = "json"
             "#,
@@ -517,6 +527,7 @@ mod tests {
                     runs: Duration::from_secs(7 * 86_400),
                     size: 500 << 20,
                 },
+                key_file: Some("/etc/mainstay/seal.key".into()),
                 log: LogFormat::Json,
             }
         );

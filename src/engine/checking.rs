@@ -272,7 +272,7 @@ impl Engine {
         // A check does not ask for the backend, which may be another one since the last init.
         let wanted = match job.state {
             State::Backend => Wanted::Backend,
-            State::Local(_) | State::InFolder => Wanted::Init,
+            State::Kept(_) | State::Local(_) | State::InFolder => Wanted::Init,
         };
         self.init(job, wanted, course, watch, cancel).await
     }

@@ -14,6 +14,7 @@ use super::{Step, Stop};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
 use crate::plan::{Diagnostic, Severity};
+use crate::seal::SealError;
 
 /// What a step left behind that says why it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,6 +277,15 @@ pub enum EngineError {
         /// The earlier versions that are kept, newest first.
         versions: Vec<PathBuf>,
     },
+    /// What Mainstay keeps sealed could not be opened or sealed.
+    #[error("what is kept of {workspace} cannot be opened or sealed")]
+    AtRest {
+        /// The workspace.
+        workspace: WorkspaceName,
+        /// Why not.
+        #[source]
+        source: SealError,
+    },
     /// There is an unsaved state of an earlier apply where this one would write its own.
     #[error("{} is in the way of applying {workspace}: it is the state of an apply that could not save it", path.display())]
     StrandedState {
@@ -450,6 +460,7 @@ impl EngineError {
             // An apply is never repeated blindly.
             Self::ApplyFailed(_)
             | Self::CorruptState { .. }
+            | Self::AtRest { .. }
             | Self::StrandedState { .. }
             | Self::PlanTampered { .. }
             | Self::StillRunning { .. } => Remedy::AskHuman,
@@ -481,6 +492,7 @@ impl EngineError {
             Self::NotFound { .. } | Self::NoVersion { .. } => None,
             Self::WrongVersion { workspace, .. }
             | Self::CorruptState { workspace, .. }
+            | Self::AtRest { workspace, .. }
             | Self::StrandedState { workspace, .. }
             | Self::PlanTampered { workspace, .. }
             | Self::NoSuchTerraformWorkspace { workspace, .. }
@@ -507,6 +519,7 @@ impl EngineError {
             | Self::NoVersion { .. }
             | Self::WrongVersion { .. }
             | Self::CorruptState { .. }
+            | Self::AtRest { .. }
             | Self::StrandedState { .. }
             | Self::PlanTampered { .. }
             | Self::NoSuchTerraformWorkspace { .. }

@@ -48,11 +48,14 @@ pub use self::job::{Job, Lock, State};
 pub use self::limits::{Limit, LimitHit};
 pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
+pub use self::step::logs;
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
 use crate::plan::Diagnostic;
-pub use local_state::{is_whole_again, mark as state_mark, restored as restored_state};
+pub use local_state::{
+    Force, KeptState, PushError, is_whole_again, mark as state_mark, restored as restored_state,
+};
 
 /// How long `version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(30);

@@ -57,7 +57,9 @@ pub(super) struct Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, bytes: _ } = self;
-        f.debug_struct("Key").field("id", id).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("id", id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +87,10 @@ impl Keys {
         if self.file.symlink_metadata().is_ok() {
             return self.newest().map(|_| ());
         }
-        if let Some(sealed) = sealed_files(&self.data_dir.join("states")).into_iter().next() {
+        if let Some(sealed) = sealed_files(&self.data_dir.join("states"))
+            .into_iter()
+            .next()
+        {
             return Err(SealError::KeysLost {
                 keys: self.file.clone(),
                 sealed,
@@ -101,13 +106,17 @@ impl Keys {
     /// Where the file of the lock cannot be used.
     pub fn hold(&self, hold: Hold) -> Result<Held, SealError> {
         let path = self.data_dir.join(LOCK);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
+        // Whoever may only read the folder can still lock what is there.
+        let file = File::open(&path)
+            .or_else(|_| {
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .mode(0o600)
+                    .open(&path)
+            })
             .map_err(SealError::io("lock", &path))?;
         let operation = match hold {
             Hold::Shared => FlockOperation::LockShared,

@@ -20,6 +20,7 @@
 
 mod error;
 mod keys;
+mod memory;
 mod rotate;
 
 use std::fs::{self, File};
@@ -32,7 +33,8 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use serde::{Deserialize, Serialize};
 
 pub use self::error::SealError;
-pub use self::keys::{Hold, Keys};
+pub use self::keys::{Held, Hold, Keys};
+pub use self::memory::keep_out_of_core_dumps;
 pub use self::rotate::Rotated;
 use crate::clock::{Timestamp, now};
 
@@ -124,11 +126,34 @@ impl Keys {
     ///
     /// [`SealError`] where a file or the keys cannot be used; `to` is then as it was.
     pub fn seal(&self, from: &Path, to: &Path, label: &Label) -> Result<(), SealError> {
-        let hold = self.hold(Hold::Shared)?;
+        let held = self.hold(Hold::Shared)?;
+        self.seal_held(&held, from, to, label)
+    }
+
+    /// As [`Keys::seal`], for who has the lock already.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Keys::seal`].
+    pub fn seal_held(
+        &self,
+        _held: &Held,
+        from: &Path,
+        to: &Path,
+        label: &Label,
+    ) -> Result<(), SealError> {
         let content = File::open(from).map_err(SealError::io("read", from))?;
-        self.put(content, to, label)?;
-        drop(hold);
-        Ok(())
+        self.put(content, to, label)
+    }
+
+    /// As [`Keys::seal`], of what is in memory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Keys::seal`].
+    pub fn seal_content(&self, content: &[u8], to: &Path, label: &Label) -> Result<(), SealError> {
+        let _hold = self.hold(Hold::Shared)?;
+        self.put(content, to, label)
     }
 
     /// Seals what `content` reads into `to`; the lock is held already.
@@ -178,6 +203,18 @@ impl Keys {
             (Err(error), ..) => Err(SealError::io("write", to)(error)),
             (Ok(()), None, None) => Err(SealError::Damaged { path: from.into() }),
         }
+    }
+
+    /// What a sealed file holds, whole in memory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Keys::open`].
+    pub fn read_whole(&self, from: &Path, wanted: &Wanted) -> Result<Vec<u8>, SealError> {
+        let _hold = self.hold(Hold::Shared)?;
+        let mut content = Vec::new();
+        self.read(from, Some(wanted), &mut content)?;
+        Ok(content)
     }
 
     /// Opens a sealed file, whatever it belongs to, into `out`. Where this fails, what was written

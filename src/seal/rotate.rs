@@ -18,9 +18,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::keys::new_key;
-use super::{
-    Broken, Hold, Keys, SealError, cipher, decrypt, header, read_header, sealed_files,
-};
+use super::{Broken, Hold, Keys, SealError, cipher, decrypt, header, read_header, sealed_files};
 
 /// What a rotation came to.
 #[derive(Debug)]

@@ -163,7 +163,10 @@ fn keys_that_others_can_read_are_refused() {
     let path = rig.sealed("s", SECRET.as_bytes());
     fs::set_permissions(rig.keys.file(), fs::Permissions::from_mode(0o640)).unwrap();
     for error in [rig.keys.ready(), rig.opened(&path).map(|_| ())] {
-        assert!(matches!(error, Err(SealError::KeysOpen { mode: 0o640, .. })));
+        assert!(matches!(
+            error,
+            Err(SealError::KeysOpen { mode: 0o640, .. })
+        ));
     }
 }
 

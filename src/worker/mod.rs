@@ -11,6 +11,7 @@ mod places;
 mod prepare;
 mod recorder;
 mod recover;
+mod resting;
 mod reviewing;
 
 use std::fs::File;
@@ -25,6 +26,7 @@ pub use failure::of_engine as failure_of;
 pub use owner::Owner;
 pub use places::Places;
 pub use recover::{Recovered, stranded_state};
+pub use resting::put_to_rest;
 
 use self::prepare::problem_warning;
 use self::recorder::Recorder;
@@ -42,6 +44,7 @@ use crate::policy::Policies;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
 use crate::sandbox::{Level, Sandbox};
+use crate::seal::Keys;
 use crate::store::StoreError;
 use crate::workspace::Settings;
 
@@ -67,6 +70,8 @@ pub struct Worker {
     sandbox: Sandbox,
     policies: Arc<Policies>,
     places: Places,
+    /// What rests on the disk is sealed with these.
+    keys: Keys,
     /// The daemon's environment, as it was at its start.
     environment: Vec<(String, String)>,
     /// Variables that no run sees, whatever a pattern says.
@@ -137,6 +142,7 @@ impl Worker {
         environment: Vec<(String, String)>,
     ) -> Self {
         let places = Places::new(&fleet.config.data_dir);
+        let keys = Keys::of(&fleet.config.data_dir, fleet.config.key_file.as_deref());
         let never = fleet
             .config
             .github
@@ -150,6 +156,7 @@ impl Worker {
             sandbox,
             policies,
             places,
+            keys,
             environment,
             never,
         }
@@ -202,7 +209,12 @@ impl Worker {
         if !matches!(outcome, Outcome::LeftRunning) {
             self.discard_plans(id);
         }
+        let ended = !matches!(outcome, Outcome::LeftRunning);
         let state = self.record(id, outcome).map_err(failed)?;
+        // After the record: how an apply ended is read from its log until that is on record.
+        if ended {
+            self.put_to_rest(id);
+        }
         let duration_ms = began.elapsed().as_millis();
         info!(run.id = %id, state = %state, duration_ms, "Run {id} is {state}: {label}");
         Ok(state)
@@ -354,14 +366,14 @@ impl Worker {
         let rewound = row.and_then(|row| row.rewound);
         // A version that was put back knows nothing of what was applied after it.
         let restored = match &ready.job.state {
-            engine::State::Local(path) => engine::restored_state(path).map(|version| {
+            engine::State::Kept(kept) => engine::restored_state(&kept.path).map(|version| {
                 format!(
                     "its state was damaged, and the version `{}` was put back: compare the plan with what is there, \
                      since what was applied after that version is not known to it",
                     version.replace('`', "")
                 )
             }),
-            engine::State::Backend | engine::State::InFolder => None,
+            engine::State::Local(_) | engine::State::Backend | engine::State::InFolder => None,
         };
         let review = self.review(ready)?;
         let reviewed = review.compare(&plan, configuration.as_deref(), &ready.run.what.inputs);

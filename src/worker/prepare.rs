@@ -100,7 +100,7 @@ impl Worker {
                 source,
             })?;
         let state = match resolved.backend {
-            Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
+            Backend::None => engine::State::Kept(self.kept_state(what)),
             Backend::Named(_) | Backend::Cloud => engine::State::Backend,
         };
         let mut job = Job {

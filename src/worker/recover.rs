@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
+use super::resting::STRANDED;
 use super::{Owner, Recorder, Worker, failure};
 use crate::clock::now;
 use crate::engine::supervise::{Ended, Exit};
@@ -15,6 +16,7 @@ use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, 
 use crate::id::RunId;
 use crate::plan::Diagnostic;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Run, State};
+use crate::seal::sealed_name;
 use crate::store::{StoreError, TakeOver};
 
 /// A proposal's plan whose process is lost more often than this is not tried again by itself: it may
@@ -149,6 +151,7 @@ impl Worker {
         {
             event = wish;
         }
+        self.settle_state(&run);
         let kept = self.places.state(&run.what.repo, &run.what.workspace);
         let state = store.happened(id, &event, now(), |result| {
             // A backend may keep it now, and a state of ours be left from before.
@@ -158,6 +161,7 @@ impl Worker {
             result.applied = parts;
             result.failure = failed;
         })?;
+        self.put_to_rest(id);
         info!(run.id = %id, state = %state, "Run {id} was taken over and is {state}");
         Ok(Recovered::Now(state))
     }
@@ -177,7 +181,7 @@ impl Worker {
                 let kept = self.places.run(id).join("errored.tfstate");
                 match std::fs::copy(&state, &kept) {
                     Ok(_) => {
-                        warn!(run.id = %id, "The state that run {id} could not save is kept in {}: push it with `state push`", kept.display())
+                        warn!(run.id = %id, "The state that run {id} could not save is kept in {}: open it with `mainstay unseal`, and push it with `state push`", sealed_name(&kept).display())
                     }
                     Err(error) => {
                         warn!(run.id = %id, "The state that run {id} could not save stays in {}: {error}", state.display())
@@ -192,7 +196,8 @@ impl Worker {
 pub fn stranded_state(folder: &Path) -> Option<PathBuf> {
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let path = entry.path();
-        if entry.file_name() == "errored.tfstate" {
+        let name = entry.file_name();
+        if name == STRANDED || Path::new(&name) == sealed_name(Path::new(STRANDED)) {
             return Some(path);
         }
         // Links lead out of the checkout; what Terraform wrote is in it.

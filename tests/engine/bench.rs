@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use mainstay::config::Limits;
 use mainstay::engine::{
-    Applied, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused, Patience,
-    PlanMode, Program, Progress, SavedPlan, State, Step, StepEnd, StepStart,
+    Applied, CancelToken, Engine, EngineError, Job, KeptState, Lock, Observer, ObserverRefused,
+    Patience, PlanMode, Program, Progress, SavedPlan, State, Step, StepEnd, StepStart,
 };
 use mainstay::redact::Secret;
+use mainstay::seal::Keys;
 use tempfile::TempDir;
 
 /// The variable by which a test finds the processes that it started.
@@ -84,6 +85,31 @@ impl Bench {
         self.path("states/net.tfstate")
     }
 
+    /// The state that Mainstay keeps.
+    pub(crate) fn kept(&self) -> KeptState {
+        let keys = Keys::of(self.dir.path(), None);
+        keys.ready().unwrap();
+        KeptState {
+            path: self.state(),
+            keys,
+            repo: "acme/infra".parse().unwrap(),
+            workspace: "net".parse().unwrap(),
+            commit: None,
+        }
+    }
+
+    /// What the state holds.
+    pub(crate) fn read_state(&self) -> String {
+        let copy = self.path("state-copy");
+        self.kept().copy(&copy).unwrap();
+        fs::read_to_string(copy).unwrap()
+    }
+
+    /// Where an apply finds the state.
+    pub(crate) fn open_state(&self) -> PathBuf {
+        self.kept().open_folder().join("net.tfstate")
+    }
+
     /// A job with a work folder of its own.
     pub(crate) fn job(&self) -> Job {
         let mut runs = self.runs.lock().unwrap();
@@ -96,7 +122,7 @@ impl Bench {
             data_dir: self.path("data"),
             tmp_dir: self.path("tmp"),
             wrapper: Vec::new(),
-            state: State::Local(self.state()),
+            state: State::Kept(self.kept()),
             var_files: Vec::new(),
             terraform_workspace: None,
             env: vec![

@@ -36,7 +36,7 @@ pub(crate) fn working() -> Vec<Sandbox> {
 
 /// Puts a job into a sandbox, as the daemon does for a proposal or for a merge.
 pub(crate) fn shut_in(bench: &Bench, sandbox: &Sandbox, lifetime: Lifetime, job: &mut Job) {
-    let State::Local(state) = &job.state else {
+    let State::Kept(state) = &job.state else {
         panic!("the bench keeps the state itself");
     };
     let mut write = job.own_folders();
@@ -44,9 +44,12 @@ pub(crate) fn shut_in(bench: &Bench, sandbox: &Sandbox, lifetime: Lifetime, job:
     match lifetime {
         Lifetime::WithParent => {
             job.lock = Lock::Skip;
-            read.push(state.clone());
+            read.push(job.state_copy());
         }
-        Lifetime::OnItsOwn => write.push(state.parent().unwrap().to_owned()),
+        Lifetime::OnItsOwn => {
+            write.push(job.state_copy().parent().unwrap().to_owned());
+            write.push(state.open_folder());
+        }
     }
     let confinement = Confinement {
         cwd: job.cwd(),
@@ -267,7 +270,7 @@ async fn state_is_kept_and_planned_against_in_a_sandbox_as_outside() {
             "main.tf",
             r#"resource "terraform_data" "a" { input = "two" }"#,
         );
-        let before = fs::read(bench.state()).unwrap();
+        let before = bench.read_state();
         let mut job = bench.job();
         shut_in(&bench, &sandbox, Lifetime::WithParent, &mut job);
         let saved = bench.plan(&job).await.unwrap();
@@ -277,7 +280,7 @@ async fn state_is_kept_and_planned_against_in_a_sandbox_as_outside() {
             "{}",
             sandbox.level()
         );
-        assert_eq!(fs::read(bench.state()).unwrap(), before);
+        assert_eq!(bench.read_state(), before);
     }
 }
 
@@ -303,7 +306,7 @@ resource "terraform_data" "later" { depends_on = [terraform_data.slow] }"#,
             bench.cancel.cancel();
         });
         applied.unwrap_err();
-        let state = fs::read_to_string(bench.state()).unwrap();
+        let state = bench.read_state();
         assert!(state.contains("\"slow\""), "{}: {state}", sandbox.level());
         assert!(!state.contains("\"later\""), "{}: {state}", sandbox.level());
         assert_eq!(bench.alive(), Vec::<i32>::new());

@@ -174,6 +174,11 @@ impl EngineError {
                     path.display()
                 ),
             },
+            Self::Credentials { .. } => {
+                "Run the command by hand as the daemon's user. What it said on its \
+                 standard error is kept with the run, sealed: `mainstay unseal` prints it."
+                    .to_owned()
+            }
             Self::AtRest { .. } => {
                 "Nothing was changed, and nothing was lost. Mend what is wrong with the \
                  file or the keys, then plan again."

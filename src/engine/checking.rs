@@ -299,7 +299,7 @@ fn checking(job: &Job, step: Step, args: Vec<OsString>, result: Option<PathBuf>)
 }
 
 /// The program of that name in the `PATH` that the job sees, or at that path.
-fn find(job: &Job, program: &str) -> Option<PathBuf> {
+pub(super) fn find(job: &Job, program: &str) -> Option<PathBuf> {
     let path = job.env.iter().find(|(name, _)| name == "PATH");
     let path = path.map(|(_, value)| value.expose().to_owned());
     which::which_in(program, path, "/").ok()

@@ -277,6 +277,16 @@ pub enum EngineError {
         /// The earlier versions that are kept, newest first.
         versions: Vec<PathBuf>,
     },
+    /// The command that prints credentials gave none.
+    #[error("no credentials for {workspace}: `{program}` was asked for them, and {reason}")]
+    Credentials {
+        /// The workspace.
+        workspace: WorkspaceName,
+        /// The command's program.
+        program: String,
+        /// What went wrong, without anything that it printed.
+        reason: String,
+    },
     /// What Mainstay keeps sealed could not be opened or sealed.
     #[error("what is kept of {workspace} cannot be opened or sealed")]
     AtRest {
@@ -454,7 +464,9 @@ impl EngineError {
             Self::NoSuchTerraformWorkspace { .. } | Self::LimitHit { .. } => {
                 Remedy::FixConfiguration
             }
-            Self::NotStarted { .. } | Self::Io { .. } => Remedy::FixMachine,
+            Self::NotStarted { .. } | Self::Io { .. } | Self::Credentials { .. } => {
+                Remedy::FixMachine
+            }
             // The state was another one, and nothing was begun.
             Self::ApplyFailed(failed) if failed.was_stale() => Remedy::Retry,
             // An apply is never repeated blindly.
@@ -482,6 +494,7 @@ impl EngineError {
     pub fn step(&self) -> Option<Step> {
         match self {
             Self::Refused { step, .. } | Self::NotStarted { step, .. } => Some(*step),
+            Self::Credentials { .. } => Some(Step::Credentials),
             _ => self.evidence().map(|evidence| evidence.step),
         }
     }
@@ -493,6 +506,7 @@ impl EngineError {
             Self::WrongVersion { workspace, .. }
             | Self::CorruptState { workspace, .. }
             | Self::AtRest { workspace, .. }
+            | Self::Credentials { workspace, .. }
             | Self::StrandedState { workspace, .. }
             | Self::PlanTampered { workspace, .. }
             | Self::NoSuchTerraformWorkspace { workspace, .. }
@@ -520,6 +534,7 @@ impl EngineError {
             | Self::WrongVersion { .. }
             | Self::CorruptState { .. }
             | Self::AtRest { .. }
+            | Self::Credentials { .. }
             | Self::StrandedState { .. }
             | Self::PlanTampered { .. }
             | Self::NoSuchTerraformWorkspace { .. }

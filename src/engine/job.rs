@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Step;
-use super::error::{EngineError, Evidence, LockInfo};
+use super::error::{EngineError, Evidence};
 use super::local_state::{self, Condition, KeptState};
 use crate::config::Limits;
 use crate::id::WorkspaceName;
@@ -266,7 +266,7 @@ impl Job {
                     diagnostics: Vec::new(),
                     tail: String::new(),
                 }),
-                lock: LockInfo::default(),
+                lock: state.holder(),
             }),
             Condition::Corrupt => {
                 let shown = state.standing();

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::Deserialize;
 
+use super::error::LockInfo;
 use crate::id::{RepoName, WorkspaceName};
 use crate::plan::StateVersion;
 use crate::seal::{self, Hold, Keys, Kind, Label, SealError, Wanted, remove, sealed_name};
@@ -72,6 +73,17 @@ struct Head {
     _version: u64,
     serial: u64,
     lineage: String,
+}
+
+/// What Terraform writes beside a state that it locked.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Holder {
+    #[serde(rename = "ID")]
+    id: Option<String>,
+    who: Option<String>,
+    created: Option<String>,
+    operation: Option<String>,
 }
 
 /// Why a state that is put in place by hand is refused.
@@ -180,6 +192,29 @@ impl KeptState {
         let mut name = self.path.as_os_str().to_owned();
         name.push(ending);
         PathBuf::from(name)
+    }
+
+    /// Who has the open state locked, as Terraform wrote it beside the state.
+    pub(super) fn holder(&self) -> LockInfo {
+        let opened = self.opened();
+        let name = opened.file_name().unwrap_or_default().to_string_lossy();
+        let beside = opened.with_file_name(format!(".{name}.lock.info"));
+        let held = fs::read(beside).ok();
+        held.and_then(|text| serde_json::from_slice::<Holder>(&text).ok())
+            .map(
+                |Holder {
+                     id,
+                     who,
+                     created,
+                     operation,
+                 }| LockInfo {
+                    id,
+                    who,
+                    created,
+                    operation,
+                },
+            )
+            .unwrap_or_default()
     }
 
     /// Makes the folders of the state, for their owner alone.

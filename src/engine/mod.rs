@@ -11,6 +11,7 @@ mod applying;
 mod attend;
 mod cancel;
 mod checking;
+mod credentials;
 mod data_dir;
 mod environment;
 mod error;
@@ -37,6 +38,7 @@ use tokio::sync::OnceCell;
 pub use self::attend::{Adopted, AdoptedEnd};
 pub use self::cancel::CancelToken;
 pub use self::checking::Tests;
+pub use self::credentials::{Credentials, would_end};
 pub use self::data_dir::backend_record;
 pub use self::environment::environment;
 pub use self::error::{
@@ -277,6 +279,8 @@ pub enum Step {
     Test,
     /// A command of the operator's own.
     Check,
+    /// The command that prints credentials.
+    Credentials,
 }
 
 impl Step {
@@ -293,6 +297,7 @@ impl Step {
             Self::Validate => "validate",
             Self::Test => "test",
             Self::Check => "check",
+            Self::Credentials => "credentials",
         }
     }
 
@@ -306,7 +311,8 @@ impl Step {
             | Self::Fmt
             | Self::Validate
             | Self::Test
-            | Self::Check => supervise::Mercy::Expendable,
+            | Self::Check
+            | Self::Credentials => supervise::Mercy::Expendable,
             Self::Apply | Self::StatePush => supervise::Mercy::Spared,
         }
     }
@@ -325,6 +331,7 @@ impl fmt::Display for Step {
             Self::Validate => "validate",
             Self::Test => "test",
             Self::Check => "check",
+            Self::Credentials => "credentials",
         })
     }
 }

@@ -444,7 +444,8 @@ pub(super) fn failure(job: &Job, finished: &Finished) -> EngineError {
         | Step::Fmt
         | Step::Validate
         | Step::Test
-        | Step::Check => EngineError::PlanFailed(Box::new(evidence)),
+        | Step::Check
+        | Step::Credentials => EngineError::PlanFailed(Box::new(evidence)),
     }
 }
 

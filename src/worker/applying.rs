@@ -49,6 +49,10 @@ impl Worker {
             took: planned_for,
             rewound,
         } = leave;
+        let redactor = match self.lend_again(ready, observer, wishes, &redactor).await {
+            Ok(redactor) => redactor,
+            Err(outcome) => return Ok(outcome),
+        };
         if self.look_again(&ready.run).await? == Base::Moved {
             // It waits for its turn again; what is decided of it then knows the new head.
             return Ok(Outcome::Stopped(None));

@@ -6,6 +6,7 @@ mod checking;
 mod confinement;
 mod failure;
 mod judging;
+mod lending;
 mod owner;
 mod places;
 mod prepare;
@@ -28,9 +29,10 @@ pub use places::Places;
 pub use recover::{Recovered, stranded_state};
 pub use resting::put_to_rest;
 
+use self::lending::Author;
 use self::prepare::problem_warning;
 use self::recorder::Recorder;
-use crate::clock::now;
+use crate::clock::{Timestamp, now};
 use crate::decide::{Next, Ruling, after_plan};
 use crate::engine::{
     self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, SavedPlan, Stop,
@@ -39,7 +41,7 @@ use crate::fault::chain;
 use crate::fleet::Fleet;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
-use crate::plan;
+use crate::plan::{self, Diagnostic};
 use crate::policy::Policies;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
@@ -111,6 +113,12 @@ struct Ready {
     problems: Vec<ModuleProblem>,
     /// Masks what was injected into the environment: it is secret, whatever Terraform thinks of it.
     secrets: Redactor,
+    /// Who wrote the code.
+    author: Author,
+    /// Until when the credentials hold that it was lent, where that is known.
+    lent_until: Option<Timestamp>,
+    /// What the reader is told of the run itself.
+    notes: Vec<Diagnostic>,
     /// What was checked before the plan, with what is injected masked.
     checks: Vec<Check>,
     /// Checkout and temporary files, which live as long as the run.
@@ -272,6 +280,9 @@ impl Worker {
             Purpose::Drift => PlanMode::RefreshOnly,
             Purpose::Propose | Purpose::Merge => PlanMode::Normal,
         };
+        if let Some(outcome) = self.lend(ready, observer, wishes).await? {
+            return Ok(outcome);
+        }
         if ready.run.what.purpose == Purpose::Propose
             && let Some(outcome) = self.check(ready, observer, wishes).await?
         {
@@ -285,6 +296,12 @@ impl Worker {
             Ok(saved) => saved,
             Err(error) => {
                 self.keep_checks(ready, &ready.secrets)?;
+                if !ready.notes.is_empty() {
+                    let notes = ready.notes.clone();
+                    self.fleet
+                        .store
+                        .amend(ready.run.id, |result| result.warnings = notes)?;
+                }
                 return Ok(self.failed(ready, &error, &ready.secrets));
             }
         };
@@ -325,6 +342,7 @@ impl Worker {
             .iter()
             .map(|w| w.redacted(&redactor))
             .chain(ready.problems.iter().map(problem_warning))
+            .chain(ready.notes.iter().cloned())
             .collect();
         self.keep_checks(ready, &redactor)?;
         store.amend(id, |result| {

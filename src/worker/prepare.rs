@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lending::patterns_of;
 use super::{Ready, Worker, places};
 use crate::engine::{self, Job, Lock, environment};
 use crate::fleet::Tracked;
@@ -12,6 +13,7 @@ use crate::plan::{Diagnostic, Severity};
 use crate::redact::Redactor;
 use crate::run::{Purpose, Run};
 use crate::source::{Mirror, SourceError};
+use crate::store::StoreError;
 
 /// How long a plan that is to be applied waits for somebody else's lock of the state.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -35,6 +37,8 @@ pub(super) enum PrepareError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the record could not be read")]
+    Store(#[from] StoreError),
     #[error("the checkout was cut short")]
     CutShort(#[from] tokio::task::JoinError),
 }
@@ -77,10 +81,8 @@ impl Worker {
                 folder: self.places.run(run.id),
                 source,
             })?;
-        let patterns = match what.purpose {
-            Purpose::Merge => &settings.env.apply,
-            Purpose::Propose | Purpose::Drift => &settings.env.plan,
-        };
+        let author = self.author(what)?;
+        let patterns = patterns_of(&settings, what.purpose, author);
         let choose = |patterns: &[String]| {
             environment(patterns, self.environment.iter().cloned(), &self.never)
         };
@@ -135,6 +137,9 @@ impl Worker {
             job,
             problems: resolved.problems,
             secrets,
+            author,
+            lent_until: None,
+            notes: Vec::new(),
             checks: Vec::new(),
             run,
             folders: [Some(checkout), Some(tmp_dir)],

@@ -78,7 +78,8 @@ impl Worker {
                 | Step::Fmt
                 | Step::Validate
                 | Step::Test
-                | Step::Check => {
+                | Step::Check
+                | Step::Credentials => {
                     let wish = CancelToken::new();
                     wish.cancel();
                     wish

@@ -46,7 +46,7 @@ fn rest(store: &Store, places: &Places, config: &Config) -> Result<(), StoreErro
     for id in entries(&places.runs()).iter().filter_map(|p| number(p)) {
         // One that may begin again puts all of its own to rest when it has ended.
         match store.run(id) {
-            Ok(run) if run.state.is_end() => put_to_rest(places, config, &run),
+            Ok(run) if run.state.is_end() => put_to_rest(places, config, &run, places.attempts(id)),
             Ok(_) | Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }

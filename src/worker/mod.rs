@@ -217,12 +217,14 @@ impl Worker {
         if !matches!(outcome, Outcome::LeftRunning) {
             self.discard_plans(id);
         }
-        let ended = !matches!(outcome, Outcome::LeftRunning);
+        // Only these: as soon as it is on record, the next attempt may begin.
+        let attempts = match outcome {
+            Outcome::LeftRunning => Vec::new(),
+            _ => self.places.attempts(id),
+        };
         let state = self.record(id, outcome).map_err(failed)?;
         // After the record: how an apply ended is read from its log until that is on record.
-        if ended {
-            self.put_to_rest(id);
-        }
+        self.put_to_rest(id, attempts);
         let duration_ms = began.elapsed().as_millis();
         info!(run.id = %id, state = %state, duration_ms, "Run {id} is {state}: {label}");
         Ok(state)

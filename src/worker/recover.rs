@@ -153,6 +153,8 @@ impl Worker {
             event = wish;
         }
         self.settle_state(&run);
+        // Only these: as soon as it is on record, the next attempt may begin.
+        let attempts = self.places.attempts(id);
         let kept = self.places.state(&run.what.repo, &run.what.workspace);
         let state = store.happened(id, &event, now(), |result| {
             // A backend may keep it now, and a state of ours be left from before.
@@ -162,7 +164,7 @@ impl Worker {
             result.applied = parts;
             result.failure = failed;
         })?;
-        self.put_to_rest(id);
+        self.put_to_rest(id, attempts);
         info!(run.id = %id, state = %state, "Run {id} was taken over and is {state}");
         Ok(Recovered::Now(state))
     }

@@ -1,6 +1,6 @@
 //! What of a run rests on the disk when nobody works on it: sealed, or gone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
 use tracing::warn;
@@ -37,19 +37,20 @@ impl Worker {
         }
     }
 
-    /// Puts what a run left to rest: its plans are removed, and its logs sealed. Nobody may work on
-    /// the run. What cannot be done is said, and done at the next sweep.
-    pub(super) fn put_to_rest(&self, id: RunId) {
+    /// Puts what attempts at a run left to rest: their plans are removed, and their logs sealed.
+    /// Nobody may work on these any more; the next attempt, in a folder of its own, may be under way.
+    /// What cannot be done is said, and done at the next sweep.
+    pub(super) fn put_to_rest(&self, id: RunId, attempts: Vec<PathBuf>) {
         match self.fleet.store.run(id) {
-            Ok(run) => put_to_rest(&self.places, &self.fleet.config, &run),
+            Ok(run) => put_to_rest(&self.places, &self.fleet.config, &run, attempts),
             Err(error) => warn!(run.id = %id, "Run {id} cannot be read: {}", chain(&error)),
         }
     }
 }
 
-/// Removes the plans of a run that nobody works on, and seals its logs, until when the settings keep
+/// Removes the plans that attempts at a run left, and seals their logs, until when the settings keep
 /// them. It may be killed at any instant and be repeated.
-pub fn put_to_rest(places: &Places, config: &Config, run: &Run) {
+pub fn put_to_rest(places: &Places, config: &Config, run: &Run, attempts: Vec<PathBuf>) {
     let keys = Keys::of(&config.data_dir, config.key_file.as_deref());
     let label = Label {
         kind: Kind::Log,
@@ -79,7 +80,7 @@ pub fn put_to_rest(places: &Places, config: &Config, run: &Run) {
         expires_at: None,
         ..label.clone()
     };
-    let mut folders = places.attempts(run.id);
+    let mut folders = attempts;
     for attempt in &folders {
         if let Err(error) = engine::discard_plan(attempt) {
             failed(attempt, error.to_string());

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use crate::github::git::Method;
 use crate::restarts::applying;
-use crate::scenario::{Scenario, file, root};
+use crate::scenario::{Scenario, declaration, file, root, workspace};
 
 /// A value that stands in the state and in plans.
 const SECRET: &str = "open-sesame-0815";
 
-/// One file of the world with the secret in its attributes.
+/// One file of the world with the secret in its attributes, which is nowhere in the repository.
 fn subnet() -> String {
-    file("subnet", "10.0.0.0/24", &format!("secret = \"{SECRET}\""))
+    let subnet = file("subnet", "10.0.0.0/24", "secret = var.secret");
+    format!("variable \"secret\" {{\n  type = string\n}}\n{subnet}")
 }
 
 /// The files of the data folder that hold the secret in the clear.
@@ -45,6 +46,9 @@ async fn at_rest(s: &mut Scenario) {
 async fn a_killed_daemon_leaves_nothing_in_the_clear_once_another_took_over() {
     let mut s = Scenario::new().await;
     s.put_gates();
+    s.set("TF_VAR_secret", SECRET);
+    let declared = workspace("network", "").replace("\"LOCALFS_*\"", "\"LOCALFS_*\", \"TF_VAR_*\"");
+    s.declare("acme.toml", &declaration("acme/infra", &declared));
     s.applied(&[("network/main.tf", &root(&[&subnet()]))]).await;
     at_rest(&mut s).await;
     assert!(s.state("network").contains(SECRET));

@@ -13,6 +13,7 @@ use crate::forge::github::Level;
 use crate::modules::{self, Backend, Presence};
 use crate::policy::Policies;
 use crate::sandbox;
+use crate::seal::Keys;
 use crate::serve::{Forges, find_engine, find_sandbox, unknown_policies};
 use crate::source::{Heads, Mirror, RemoteAddress};
 use crate::worker::Places;
@@ -64,6 +65,14 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
     if let Some(config) = &loaded.config {
         about_policies(config, &loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
+        if let Err(error) = Keys::of(&config.data_dir, config.key_file.as_deref()).look() {
+            findings.say(Level::Error, &chain(&error));
+        }
+        for missing in missing_programs(&loaded.declarations) {
+            // Without --online this may be another machine than the daemon's.
+            let level = if online { Level::Error } else { Level::Warn };
+            findings.say(level, &missing);
+        }
         for problem in crate::fleet::templates(config).1 {
             findings.say(Level::Error, &problem.to_string());
         }
@@ -133,6 +142,30 @@ fn about_sandbox(config: &Config, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// The commands for credentials whose programs are not on this machine.
+fn missing_programs(declarations: &[Declaration]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for declaration in declarations {
+        let discovered = declaration.discover.iter().map(|d| &d.settings);
+        let listed = declaration.workspaces.iter().map(|w| &w.settings);
+        for command in listed
+            .chain(discovered)
+            .flat_map(|s| [&s.credentials.plan, &s.credentials.apply])
+            .flatten()
+        {
+            let text = format!(
+                "{}: `credentials` names `{}`, which is not in the PATH, or no program",
+                declaration.file.display(),
+                command.program
+            );
+            if which::which(&command.program).is_err() && !missing.contains(&text) {
+                missing.push(text);
+            }
+        }
+    }
+    missing
 }
 
 fn about_policies(config: &Config, declarations: &[Declaration], findings: &mut Findings) {

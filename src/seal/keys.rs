@@ -87,16 +87,31 @@ impl Keys {
         if self.file.symlink_metadata().is_ok() {
             return self.newest().map(|_| ());
         }
-        if let Some(sealed) = sealed_files(&self.data_dir.join("states"))
-            .into_iter()
-            .next()
-        {
-            return Err(SealError::KeysLost {
+        self.none_is_needed()?;
+        self.write(&[new_key()?])
+    }
+
+    /// Looks whether the keys can be used, where there are any yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Keys::ready`].
+    pub fn look(&self) -> Result<(), SealError> {
+        if self.file.symlink_metadata().is_ok() {
+            return self.newest().map(|_| ());
+        }
+        self.none_is_needed()
+    }
+
+    fn none_is_needed(&self) -> Result<(), SealError> {
+        let sealed = sealed_files(&self.data_dir.join("states"));
+        match sealed.into_iter().next() {
+            Some(sealed) => Err(SealError::KeysLost {
                 keys: self.file.clone(),
                 sealed,
-            });
+            }),
+            None => Ok(()),
         }
-        self.write(&[new_key()?])
     }
 
     /// Takes the lock, and waits for whoever has it.

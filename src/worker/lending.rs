@@ -149,3 +149,57 @@ impl Worker {
         Ok(masked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::{CredentialSettings, EnvSettings};
+
+    fn settings() -> Settings {
+        let command = CredentialCommand {
+            program: "lend".to_owned(),
+            arguments: Vec::new(),
+            env: Vec::new(),
+            timeout: std::time::Duration::from_secs(30),
+        };
+        Settings {
+            env: EnvSettings {
+                plan: vec!["PLAN_*".to_owned()],
+                apply: vec!["APPLY_*".to_owned()],
+                fork: Vec::new(),
+            },
+            credentials: CredentialSettings {
+                plan: None,
+                apply: Some(command),
+            },
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn plans_and_applies_have_credentials_of_their_own() {
+        let settings = settings();
+        for (purpose, pattern) in [
+            (Purpose::Propose, "PLAN_*"),
+            (Purpose::Drift, "PLAN_*"),
+            (Purpose::Merge, "APPLY_*"),
+        ] {
+            assert_eq!(patterns_of(&settings, purpose, Author::Own), [pattern]);
+            let asked = command_of(&settings, purpose).is_some();
+            assert_eq!(asked, purpose == Purpose::Merge);
+        }
+    }
+
+    #[test]
+    fn a_strangers_plan_sees_nothing_that_plans_see_and_its_reader_is_told() {
+        let settings = settings();
+        let none: [&str; 0] = [];
+        assert_eq!(
+            patterns_of(&settings, Purpose::Propose, Author::Stranger),
+            none
+        );
+        assert!(withheld(&settings).is_some());
+        // Where there is nothing to withhold there is nothing to say.
+        assert_eq!(withheld(&Settings::default()), None);
+    }
+}

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use super::{ConfigArgument, Exit, ask, shown};
 use crate::clock::now;
 use crate::config::Config;
-use crate::engine::{Force, KeptState};
+use crate::engine::{self, Force, KeptState};
 use crate::id::WorkspaceName;
 use crate::seal::Keys;
 use crate::store::Store;
@@ -74,6 +74,9 @@ pub(super) fn push(
             );
         }
     }
+    let by = std::env::var("USER").unwrap_or_else(|_| "the daemon's machine".to_owned());
+    let states = (engine::state_mark(&kept.path), engine::state_mark(file));
+    store.state_is_pushed((&kept.repo, workspace), &by, states, now())?;
     kept.push(file, force, now().timestamp())?;
     anstream::eprintln!(
         "The state of {workspace} in {} is the one of {} now; the one before it is kept as a version.",

@@ -224,6 +224,8 @@ async fn a_merge_that_came_to_replace_what_its_reviewers_saw_changed_waits() {
     std::fs::write(&file, text).unwrap();
     let pushed = s.run(&["state", "push", "network", file.to_str().unwrap()]);
     assert_eq!(pushed.code, 0, "{}", pushed.stderr);
+    let log = s.run(&["audit", "--workspace", "network"]).stdout;
+    assert!(log.contains("state pushed"), "{log}");
 
     let commit = s.repo.merge(pull, Method::Merge, "alice").unwrap();
     let comment = s

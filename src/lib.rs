@@ -28,6 +28,7 @@ pub mod redact;
 pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod seal;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -9,6 +9,9 @@ fn main() -> ExitCode {
     if mainstay::provider::started_as_plugin() {
         return mainstay::provider::main();
     }
+    if let Err(error) = mainstay::seal::keep_out_of_core_dumps() {
+        eprintln!("core dumps of this process cannot be switched off: {error}");
+    }
     // A supervisor holds one Terraform command: it reads no settings and writes no log.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(OsStr::to_str) {

@@ -99,6 +99,8 @@ pub struct Settings {
     pub policies: Vec<String>,
     /// What of the daemon's environment its runs may see.
     pub env: EnvSettings,
+    /// The commands that print credentials for its runs.
+    pub credentials: CredentialSettings,
     /// Terraform's own workspace to select, where it is not `default`.
     pub terraform_workspace: Option<String>,
     /// What happens to a change that no reviewer saw.
@@ -122,6 +124,7 @@ impl Default for Settings {
             checks: Checks::default(),
             policies: Vec::new(),
             env: EnvSettings::default(),
+            credentials: CredentialSettings::default(),
             terraform_workspace: None,
             unreviewed: Unreviewed::HoldDestroys,
             trust: Trust::default(),
@@ -243,6 +246,30 @@ pub struct EnvSettings {
     pub plan: Vec<String>,
     /// For the runs that apply: their init, plan and show as well.
     pub apply: Vec<String>,
+    /// For plans of a fork's code that a person let in: nothing that is secret.
+    pub fork: Vec<String>,
+}
+
+/// The commands that print credentials, of the operator's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialSettings {
+    /// Asked before runs that only plan.
+    pub plan: Option<CredentialCommand>,
+    /// Asked before runs that apply.
+    pub apply: Option<CredentialCommand>,
+}
+
+/// A command that prints credentials as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialCommand {
+    /// The program, by its name in the `PATH` or its absolute path.
+    pub program: String,
+    /// Its arguments, as they are: no shell reads them.
+    pub arguments: Vec<String>,
+    /// Patterns of variables of the daemon's environment that it may see.
+    pub env: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// Where root modules are looked for.

@@ -55,6 +55,8 @@ pub enum What {
     Merged,
     /// The base branch was force-pushed.
     BaseRewound,
+    /// A person puts a state of a workspace in place by hand; recorded before it is done.
+    StatePushed,
     /// A process became the daemon of the record.
     DaemonStarted,
     /// At a start, the log was not as the file beside it tells.
@@ -83,6 +85,7 @@ impl fmt::Display for What {
             Self::ForkPermitted => "fork permitted",
             Self::Merged => "merged",
             Self::BaseRewound => "base rewound",
+            Self::StatePushed => "state pushed",
             Self::DaemonStarted => "daemon started",
             Self::Gap => "gap",
         })

@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 
 use super::{ConfigArgument, Exit, shown};
 use crate::clock::now;
+use crate::config::Config;
 use crate::id::{RepoName, WorkspaceName};
 use crate::serve::DaemonSeen;
 use crate::store::{NewCommand, Store};
@@ -15,7 +16,7 @@ pub(super) fn ask(
     repo: Option<&str>,
     config: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
-    let (store, repo) = open(repo, config)?;
+    let (_, store, repo) = open(repo, config)?;
     let known: Vec<WorkspaceName> = store
         .workspaces(&repo)?
         .into_iter()
@@ -44,7 +45,7 @@ pub(super) fn overrule(
     repo: Option<&str>,
     config: &ConfigArgument,
 ) -> anyhow::Result<Exit> {
-    let (store, repo) = open(repo, config)?;
+    let (_, store, repo) = open(repo, config)?;
     // A command is one line of words.
     let reason = reason.join(" ");
     let reason: Vec<&str> = reason.split_whitespace().collect();
@@ -60,7 +61,10 @@ pub(super) fn overrule(
 }
 
 /// The settings, the record, and the repository that is meant.
-fn open(repo: Option<&str>, config: &ConfigArgument) -> anyhow::Result<(Store, RepoName)> {
+pub(super) fn open(
+    repo: Option<&str>,
+    config: &ConfigArgument,
+) -> anyhow::Result<(Config, Store, RepoName)> {
     let (config, declarations) = shown::load(config)?;
     let store = Store::open_existing(&config.data_dir)?;
     let repos: Vec<RepoName> = declarations.into_iter().map(|d| d.repo).collect();
@@ -78,7 +82,7 @@ fn open(repo: Option<&str>, config: &ConfigArgument) -> anyhow::Result<(Store, R
         ),
     };
     let repo = repo.clone();
-    Ok((store, repo))
+    Ok((config, store, repo))
 }
 
 fn note(store: &Store, repo: &RepoName, line: String) -> anyhow::Result<Exit> {

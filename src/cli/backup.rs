@@ -1,22 +1,26 @@
 //! `mainstay backup`: a copy of what cannot be made again.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
 use super::{ConfigArgument, Exit, shown};
+use crate::engine::KeptState;
+use crate::seal::{Keys, SealError};
 use crate::store::Store;
+use crate::worker::Places;
 
 /// How often a state that is being written is looked at again, and how long between.
 const TRIES: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Copies the record, the states and the key into a new folder: all of it, or nothing.
+/// Copies the record, the states and the key of the fingerprints into a new folder: all of it, or
+/// nothing.
 pub(super) fn backup(folder: &Path, argument: &ConfigArgument) -> anyhow::Result<Exit> {
-    let (config, _) = shown::load(argument)?;
+    let (config, declarations) = shown::load(argument)?;
     if folder.symlink_metadata().is_ok() {
         bail!(
             "{} is there already, and a backup overwrites nothing: name a new folder",
@@ -35,11 +39,29 @@ pub(super) fn backup(folder: &Path, argument: &ConfigArgument) -> anyhow::Result
         .with_context(|| making(near))?;
     // The record first. With a state older than its record, what was applied would be applied again.
     store.copy_into(aside.path())?;
+    let keys = Keys::of(&config.data_dir, config.key_file.as_deref());
+    let (places, copies) = (Places::new(&config.data_dir), Places::new(aside.path()));
+    let mut copied = Vec::new();
     let mut unsound = Vec::new();
-    copy_states(
+    for repo in declarations.iter().map(|declaration| &declaration.repo) {
+        for row in store.workspaces(repo)? {
+            let kept = KeptState {
+                path: places.state(repo, &row.name),
+                keys: keys.clone(),
+                repo: repo.clone(),
+                workspace: row.name.clone(),
+                commit: None,
+            };
+            copied.extend(kept.path.parent().map(Path::to_owned));
+            if let Err(error) = copy_state(&kept, &copies.state(repo, &row.name))? {
+                unsound.push((kept.path, error));
+            }
+        }
+    }
+    copy_others(
         &config.data_dir.join("states"),
         &aside.path().join("states"),
-        &mut unsound,
+        &copied,
     )?;
     let key = config.data_dir.join("fingerprint.key");
     if key.exists() {
@@ -48,55 +70,70 @@ pub(super) fn backup(folder: &Path, argument: &ConfigArgument) -> anyhow::Result
     fs::rename(aside.path(), &folder).with_context(|| making(&folder))?;
     // It has its own name now.
     let _ = aside.keep();
-    for state in &unsound {
+    for (state, error) in &unsound {
         anstream::eprintln!(
-            "{} is no sound state, and was copied as it is; its earlier versions are beside it",
+            "{} is no sound state ({error}); the sealed one and its earlier versions were copied",
             state.display()
         );
     }
+    anstream::eprintln!(
+        "The states are sealed, and their keys are not in the copy: keep {} elsewhere, apart from it.",
+        keys.file().display()
+    );
     anstream::println!("{}", folder.display());
     Ok(Exit::Nothing)
 }
 
-/// Copies the states with their versions, each whole; what is no sound state goes to `unsound`.
-fn copy_states(from: &Path, to: &Path, unsound: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// Copies a state with its versions, sealed. One that Terraform is just writing is read again until
+/// it is whole; the inner error says that it never was.
+fn copy_state(kept: &KeptState, to: &Path) -> anyhow::Result<Result<(), SealError>> {
+    let Some((from, into)) = kept.path.parent().zip(to.parent()) else {
+        return Ok(Ok(()));
+    };
+    if !from.is_dir() {
+        return Ok(Ok(()));
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(into)
+        .with_context(|| format!("cannot make {}", into.display()))?;
+    let mut tries = 1;
+    loop {
+        match kept.copy_sealed(into) {
+            Err(error) if error.is_damage() && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Err(error) if error.is_damage() => return Ok(Err(error)),
+            copied => return Ok(Ok(copied?)),
+        }
+    }
+}
+
+/// Copies, as they are, the states of workspaces that the record does not know any more.
+fn copy_others(from: &Path, to: &Path, copied: &[PathBuf]) -> anyhow::Result<()> {
     let entries = match fs::read_dir(from) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", from.display())),
     };
-    fs::create_dir(to).with_context(|| format!("cannot make {}", to.display()))?;
-    fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(to)
+        .with_context(|| format!("cannot make {}", to.display()))?;
     for entry in entries {
         let entry = entry?;
         let (path, copy) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
-            copy_states(&path, &copy, unsound)?;
+            if !copied.contains(&path) {
+                copy_others(&path, &copy, copied)?;
+            }
             continue;
         }
-        let (bytes, sound) = read_whole(&path)?;
-        if !sound {
-            unsound.push(path);
-        }
-        fs::write(&copy, bytes).with_context(|| format!("cannot write {}", copy.display()))?;
+        fs::copy(&path, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
     }
     Ok(())
-}
-
-/// Reads a file; a state that Terraform is just writing is read again until it is whole.
-fn read_whole(path: &Path) -> anyhow::Result<(Vec<u8>, bool)> {
-    let is_state = path
-        .extension()
-        .is_some_and(|extension| extension == "tfstate");
-    let mut tries = 1;
-    loop {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let sound = !is_state || serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
-        if sound || tries == TRIES {
-            return Ok((bytes, sound));
-        }
-        tries += 1;
-        std::thread::sleep(PAUSE);
-    }
 }

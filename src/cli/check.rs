@@ -15,6 +15,7 @@ use crate::modules::{self, Backend, Presence, Resolved};
 use crate::network::NetworkRule;
 use crate::policy::Policies;
 use crate::sandbox::{self, Network};
+use crate::seal::Keys;
 use crate::serve::{Forges, find_engine, find_sandbox, unknown_policies};
 use crate::source::{Heads, Mirror, RemoteAddress};
 use crate::trust;
@@ -69,6 +70,14 @@ pub(super) fn check(online: bool, argument: &ConfigArgument) -> anyhow::Result<E
         about_trust(&loaded.declarations, &mut findings);
         about_sandbox(config, &mut findings);
         about_machine(config, &mut findings);
+        if let Err(error) = Keys::of(&config.data_dir, config.key_file.as_deref()).look() {
+            findings.say(Level::Error, &chain(&error));
+        }
+        for missing in missing_programs(&loaded.declarations) {
+            // Without --online this may be another machine than the daemon's.
+            let level = if online { Level::Error } else { Level::Warn };
+            findings.say(level, &missing);
+        }
         for problem in crate::fleet::templates(config).1 {
             findings.say(Level::Error, &problem.to_string());
         }
@@ -198,6 +207,30 @@ fn about_machine(config: &Config, findings: &mut Findings) {
     let at_once = config.at_once(&machine);
     let runs = counted(at_once.get(), "run");
     findings.say(Level::Ok, &format!("at most {runs} at once, on {machine}"));
+}
+
+/// The commands for credentials whose programs are not on this machine.
+fn missing_programs(declarations: &[Declaration]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for declaration in declarations {
+        let discovered = declaration.discover.iter().map(|d| &d.settings);
+        let listed = declaration.workspaces.iter().map(|w| &w.settings);
+        for command in listed
+            .chain(discovered)
+            .flat_map(|s| [&s.credentials.plan, &s.credentials.apply])
+            .flatten()
+        {
+            let text = format!(
+                "{}: `credentials` names `{}`, which is not in the PATH, or no program",
+                declaration.file.display(),
+                command.program
+            );
+            if which::which(&command.program).is_err() && !missing.contains(&text) {
+                missing.push(text);
+            }
+        }
+    }
+    missing
 }
 
 fn about_policies(config: &Config, declarations: &[Declaration], findings: &mut Findings) {

@@ -1,6 +1,7 @@
 //! The command line: parse, call, exit code.
 
 mod ask;
+mod at_rest;
 mod audit;
 mod backup;
 mod check;
@@ -21,6 +22,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use self::audit::AuditFilter;
 use crate::audit::Head;
+use crate::engine::Force;
 use crate::id::{RunId, WorkspaceName};
 
 /// How a command ends. `dry-run` and `drift` use all of them.
@@ -272,14 +274,18 @@ Examples:
         #[command(flatten)]
         listing: AuditListing,
     },
-    /// Copies the record, the states and the key into a new folder
+    /// Copies the record and the states into a new folder
     #[command(after_help = "\
 Works while the daemon runs. The copy has the record as it was at one instant with its audit log, the
 states that Mainstay keeps with their earlier versions, and the key of the fingerprints. Nothing is
-overwritten, and half a copy is never left under that name. It holds secrets in clear, as `data_dir`
-does: it is made for its owner alone.
+overwritten, and half a copy is never left under that name.
 
-To restore, end the daemon, move the old `data_dir` away, put the copy in its place and start.
+States are sealed in the copy too, and the keys that open them are NOT in it: copy the file that the
+command names to a place of its own, now and after each `mainstay key rotate`. A backup without its
+keys is of no use for the states, and one that lies beside them is not sealed.
+
+To restore, end the daemon, move the old `data_dir` away, put the copy in its place and the keys into
+it as `seal.key`, and start.
 
 Exit codes: 0 all is copied, 1 an error.
 
@@ -291,6 +297,27 @@ Examples:
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Prints or replaces the state that Mainstay keeps of a workspace
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Prints what a sealed file of the data folder holds
+    #[command(after_help = "\
+For the logs of runs, for earlier versions of a state, and for states that an apply could not save.
+What belongs to what stands in the first lines of each file, in the clear. A file that was changed
+since it was sealed, or whose time is over, is not opened.
+
+Examples:
+  mainstay unseal var/runs/12/1/1-plan/stdout.sealed
+  mainstay unseal var/states/acme_infra-1a2b3c4d/network-5e6f7a8b/terraform.tfstate.7-1767225600.backup.sealed")]
+    Unseal {
+        /// The file
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Makes a new key for what is sealed
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Goes on against a policy for one plan, as the comment `mainstay override` does
     #[command(after_help = "\
 For every plan that the policy stops now, and for those plans only: a plan that differs is judged
@@ -380,6 +407,70 @@ Examples:
         format: ExportFormat,
         #[command(flatten)]
         filter: AuditFilter,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum StateCommand {
+    /// Prints the state of a workspace that names no backend
+    #[command(after_help = "\
+It is kept sealed, and printed in the clear with every secret in it. Works while the daemon runs; of an
+apply that is under way it prints what Terraform has saved so far.
+
+Examples:
+  mainstay state pull network > state.json
+  mainstay state pull network --repo acme/infra | jq .serial")]
+    Pull {
+        /// The workspace
+        workspace: WorkspaceName,
+        /// The repository, where several are declared
+        #[arg(long, value_name = "NAME")]
+        repo: Option<String>,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Replaces the state of a workspace that names no backend
+    #[command(after_help = "\
+To repair: pull it, mend it (by hand, or with `terraform state` and `-state=FILE`), give it a larger
+serial, push it. It is refused where its lineage is another, where its serial is not larger, or where
+a run works on the workspace. The state that it replaces is kept as a version. A plan that was made
+before is not applied any more.
+
+Examples:
+  mainstay state push network state.json
+  mainstay state push network kept-version.json --force")]
+    Push {
+        /// The workspace
+        workspace: WorkspaceName,
+        /// The file with the state
+        file: PathBuf,
+        /// Whatever its lineage and serial are
+        #[arg(long)]
+        force: bool,
+        /// The repository, where several are declared
+        #[arg(long, value_name = "NAME")]
+        repo: Option<String>,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Makes a new key, seals everything with it, and drops the old one
+    #[command(after_help = "\
+Works while the daemon runs, and may be ended at any instant: the next one goes on. The old key is
+dropped when nothing is sealed with it any more. Copy the file of keys to where you keep it: backups
+that were made before still need the old key.
+
+Exit codes: 0 all is sealed with the new key, 1 something could not be, and its key stays.
+
+Examples:
+  mainstay key rotate
+  mainstay key rotate --config /etc/mainstay/mainstay.toml")]
+    Rotate {
         #[command(flatten)]
         config: ConfigArgument,
     },
@@ -587,6 +678,23 @@ fn call(command: Command) -> anyhow::Result<Exit> {
             }
         }
         Command::Backup { folder, config } => backup::backup(&folder, &config),
+        Command::State(StateCommand::Pull {
+            workspace,
+            repo,
+            config,
+        }) => at_rest::pull(&workspace, repo.as_deref(), &config),
+        Command::State(StateCommand::Push {
+            workspace,
+            file,
+            force,
+            repo,
+            config,
+        }) => {
+            let force = if force { Force::Yes } else { Force::No };
+            at_rest::push(&workspace, &file, force, repo.as_deref(), &config)
+        }
+        Command::Unseal { file, config } => at_rest::unseal(&file, &config),
+        Command::Key(KeyCommand::Rotate { config }) => at_rest::rotate(&config),
         Command::Override {
             policy,
             reason,

@@ -16,8 +16,8 @@ use super::variable;
 use crate::clock::{Schedule, parse_duration};
 use crate::id::{BranchName, RepoName, WorkspaceName};
 use crate::workspace::{
-    ApplyMode, CheckMode, Checks, Declaration, Discover, DriftAction, DriftSettings, EnvSettings,
-    OwnCheck, Recorded, RepoAddress, Settings, Workspace,
+    ApplyMode, CheckMode, Checks, CredentialCommand, CredentialSettings, Declaration, Discover,
+    DriftAction, DriftSettings, EnvSettings, OwnCheck, Recorded, RepoAddress, Settings, Workspace,
 };
 
 /// What a declaration is read with.
@@ -56,6 +56,9 @@ pub(super) fn read(file: &SettingsFile, surroundings: Surroundings<'_>) -> Optio
         defaults.unreviewed = unreviewed.value;
     }
     defaults.trust = trusted::read(&mut top, &defaults.trust);
+    if top.has("credentials") {
+        defaults.credentials = credentials(&mut top, surroundings.credential);
+    }
     let on_github =
         matches!(&repo, Some((address, _)) if matches!(address.value, RepoAddress::GitHub { .. }));
     let proposals = proposals(&mut top, on_github);
@@ -273,6 +276,11 @@ fn settings(
         checks: checks(table),
         policies: checked(table, "policies", label),
         env: env(table, surroundings.credential),
+        credentials: if table.has("credentials") {
+            credentials(table, surroundings.credential)
+        } else {
+            defaults.credentials.clone()
+        },
         terraform_workspace: table
             .parsed("terraform_workspace", terraform_workspace)
             .map(|name| name.value),
@@ -424,6 +432,68 @@ fn own_check(table: &mut TableReader<'_>) -> Option<OwnCheck> {
     })
 }
 
+/// How long a command that prints credentials may take where its declaration does not say.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads `credentials`: what prints them for plans and for applies.
+fn credentials(table: &mut TableReader<'_>, credential: Option<&str>) -> CredentialSettings {
+    let Some(mut table) = table.table("credentials") else {
+        return CredentialSettings::default();
+    };
+    let env = checked(&mut table, "env", |pattern| {
+        variable::check_pattern(pattern, credential)
+    });
+    let timeout = table
+        .parsed("timeout", parse_duration)
+        .map_or(CREDENTIALS_TIMEOUT, |duration| duration.value);
+    if !table.has("plan") && !table.has("apply") {
+        table.missing(
+            "plan",
+            "write the program that prints them and its arguments as a list: `plan = [\"credentials\", \"--read-only\"]`, say",
+        );
+    }
+    let mut command = |key: &'static str| {
+        if table.has(key) && table.is_empty_list(key) {
+            table.missing(key, "write the program and its arguments as a list");
+        }
+        let words = table.texts(key)?;
+        let (program, arguments) = program(&words, key, table.file())?;
+        Some(CredentialCommand {
+            program,
+            arguments,
+            env: env.clone(),
+            timeout,
+        })
+    };
+    let (plan, apply) = (command("plan"), command("apply"));
+    table.finish(|_| None);
+    CredentialSettings { plan, apply }
+}
+
+/// The program of a command and its arguments. A program of the checkout is refused: it would be the
+/// pull request's to choose.
+fn program(
+    words: &[Spanned<&str>],
+    key: &str,
+    file: &SettingsFile,
+) -> Option<(String, Vec<String>)> {
+    let (program, arguments) = words.split_first()?;
+    let relative = program.value.contains('/') && !program.value.starts_with('/');
+    if program.value.is_empty() || relative {
+        file.error(
+            program.at.clone(),
+            format!(
+                "`{key}`: `{}` is neither a name to be found in the PATH nor an absolute path",
+                program.value
+            ),
+            None,
+        );
+        return None;
+    }
+    let arguments = arguments.iter().map(|a| a.value.to_owned()).collect();
+    Some((program.value.to_owned(), arguments))
+}
+
 fn env(table: &mut TableReader<'_>, credential: Option<&str>) -> EnvSettings {
     let Some(mut env) = table.table("env") else {
         return EnvSettings::default();
@@ -434,8 +504,9 @@ fn env(table: &mut TableReader<'_>, credential: Option<&str>) -> EnvSettings {
         })
     };
     let (plan, apply) = (variables("plan"), variables("apply"));
+    let fork = variables("fork");
     env.finish(|_| None);
-    EnvSettings { plan, apply }
+    EnvSettings { plan, apply, fork }
 }
 
 /// A list of texts that each pass `check`. What does not is noted and left out.
@@ -665,7 +736,8 @@ mod tests {
             apply               = "on-approval"
             drift               = { every = "0 3 * * *", action = "apply" }
             policies            = ["baseline"]
-            env                 = { plan = ["AWS_PLAN_*"], apply = ["AWS_*"] }
+            env                 = { plan = ["AWS_PLAN_*"], apply = ["AWS_*"], fork = ["AWS_REGION"] }
+            credentials         = { plan = ["creds", "--read-only"], env = ["VAULT_*"], timeout = "10s" }
             terraform_workspace = "eu"
             unreviewed          = "apply"
             providers           = ["hashicorp/*"]
@@ -707,6 +779,16 @@ mod tests {
                 env: EnvSettings {
                     plan: vec!["AWS_PLAN_*".to_owned()],
                     apply: vec!["AWS_*".to_owned()],
+                    fork: vec!["AWS_REGION".to_owned()],
+                },
+                credentials: CredentialSettings {
+                    plan: Some(CredentialCommand {
+                        program: "creds".to_owned(),
+                        arguments: vec!["--read-only".to_owned()],
+                        env: vec!["VAULT_*".to_owned()],
+                        timeout: Duration::from_secs(10),
+                    }),
+                    apply: None,
                 },
                 terraform_workspace: Some("eu".to_owned()),
                 unreviewed: Unreviewed::Apply,

@@ -57,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long what runs left is kept.
     pub keep: KeepSettings,
+    /// The keys that states and logs are sealed with, where they are not in the data folder.
+    pub key_file: Option<PathBuf>,
     /// How log lines are written.
     pub log: LogFormat,
 }
@@ -180,6 +182,7 @@ impl Config {
             },
             limits: Limits::default(),
             keep: KeepSettings::default(),
+            key_file: None,
             log: LogFormat::Text,
             folder,
         }
@@ -276,6 +279,10 @@ pub(super) fn read(file: &SettingsFile, folder: &Path) -> Config {
         set(&mut config.keep.runs, runs);
         let size = table.parsed("size", limits::size).map(|s| s.value);
         set(&mut config.keep.size, size);
+        table.finish(|_| None);
+    }
+    if let Some(mut table) = top.table("at_rest") {
+        config.key_file = path_of(&mut table, "key_file");
         table.finish(|_| None);
     }
     if let Some(mut table) = top.table("log") {
@@ -540,6 +547,9 @@ mod tests {
             runs = "7d"
             size = "500MiB"
 
+            [at_rest]
+            key_file = "/etc/mainstay/seal.key"
+
             [log]
             format = "json"
             "#,
@@ -586,6 +596,7 @@ mod tests {
                     runs: Duration::from_secs(7 * 86_400),
                     size: 500 << 20,
                 },
+                key_file: Some("/etc/mainstay/seal.key".into()),
                 log: LogFormat::Json,
             }
         );

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use self::subject::{Declared, Subject, find_subject};
 use crate::config::Config;
 use crate::engine::{
-    self, CancelToken, Engine, Job, Lock, Observer, ObserverRefused, PlanMode, Progress, StepEnd,
-    StepStart, Tests,
+    self, CancelToken, Engine, Job, KeptState, Lock, Observer, ObserverRefused, PlanMode, Progress,
+    StepEnd, StepStart, Tests,
 };
 use crate::fault::chain;
 use crate::id::WorkspaceName;
@@ -27,6 +27,7 @@ use crate::reading::{self, Judging, Order};
 use crate::redact::Redactor;
 use crate::report::{OnMerge, ProposalReport, Standing, WorkspaceReport};
 use crate::run::Failure;
+use crate::seal::{Keys, SealError};
 use crate::source::SourceError;
 use crate::trust::Refusal;
 use crate::worker::{Places, failure_of, of_refusals};
@@ -78,6 +79,9 @@ pub enum DryRunError {
         /// Where.
         folder: PathBuf,
     },
+    /// The state that the daemon keeps cannot be read.
+    #[error("the state that the daemon keeps cannot be read")]
+    State(#[from] SealError),
     /// A temporary folder cannot be used.
     #[error("cannot use the folder {folder}")]
     Folder {
@@ -466,7 +470,7 @@ fn judging(
         backend: match job.state {
             engine::State::Backend => engine::backend_record(&job.data_dir)
                 .and_then(|record| policy::Backend::of_record(&record)),
-            engine::State::Local(_) | engine::State::InFolder => None,
+            engine::State::Kept(_) | engine::State::Local(_) | engine::State::InFolder => None,
         },
         ..Context::default()
     };
@@ -488,14 +492,19 @@ fn state_of(
     if resolved.backend != Backend::None {
         return Ok((engine::State::Backend, None));
     }
-    let kept = Places::new(&request.config.data_dir).state(repo, &resolved.workspace.name);
-    if kept.is_file() {
+    let config = &request.config;
+    let kept = KeptState {
+        path: Places::new(&config.data_dir).state(repo, &resolved.workspace.name),
+        keys: Keys::of(&config.data_dir, config.key_file.as_deref()),
+        repo: repo.clone(),
+        workspace: resolved.workspace.name.clone(),
+        commit: None,
+    };
+    if kept.path.parent().is_some_and(std::path::Path::is_dir) {
         let copy = scratch.folder("s", index)?.join("terraform.tfstate");
-        std::fs::copy(&kept, &copy).map_err(|source| DryRunError::Folder {
-            folder: kept.clone(),
-            source,
-        })?;
-        return Ok((engine::State::Local(copy), None));
+        if kept.copy(&copy)?.is_some() {
+            return Ok((engine::State::Local(copy), None));
+        }
     }
     let here = scratch
         .copy

@@ -3,6 +3,7 @@
 use super::Step;
 use super::error::{EngineError, FailedApply, LockInfo, Rescue};
 use crate::plan::{Diagnostic, Severity};
+use crate::seal::sealed_name;
 
 /// What an error of Terraform's looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,10 +169,9 @@ impl EngineError {
             Self::StateLocked { lock, .. } => for_lock(lock),
             Self::CorruptState { path, versions, .. } => match versions.first() {
                 Some(newest) => format!(
-                    "Compare the kept version with the world, and put it back when it is right: \
-                     cp {} {}",
+                    "Read the kept version with `mainstay unseal {}`, compare it with the world, and \
+                     put it back with `mainstay state push --force` when it is right.",
                     newest.display(),
-                    path.display()
                 ),
                 None => format!(
                     "If the interrupted first apply created nothing, remove {}; otherwise import \
@@ -179,6 +179,16 @@ impl EngineError {
                     path.display()
                 ),
             },
+            Self::Credentials { .. } => {
+                "Run the command by hand as the daemon's user. What it said on its \
+                 standard error is kept with the run, sealed: `mainstay unseal` prints it."
+                    .to_owned()
+            }
+            Self::AtRest { .. } => {
+                "Nothing was changed, and nothing was lost. Mend what is wrong with the \
+                 file or the keys, then plan again."
+                    .to_owned()
+            }
             Self::StrandedState { path, .. } => format!(
                 "Save it with `terraform state push {}`, or take the file out of the folder; a \
                  repository must not hold one.",
@@ -270,7 +280,9 @@ fn for_apply(failed: &FailedApply) -> String {
         }
     };
     if let Some(stranded) = &failed.stranded {
-        let kept = stranded.kept.display();
+        // Whoever reads this reads it after the run was put to rest.
+        let sealed = sealed_name(&stranded.kept);
+        let kept = sealed.display();
         advice.push_str(&match &stranded.rescue {
             Rescue::Saved => format!(
                 " The state could not be saved at first and was pushed afterwards; a copy is in \
@@ -278,11 +290,13 @@ fn for_apply(failed: &FailedApply) -> String {
             ),
             Rescue::Failed(reason) => format!(
                 " THE STATE COULD NOT BE SAVED, and pushing it failed too ({reason}). Before \
-                 anything else: terraform state push {kept}"
+                 anything else: mainstay unseal {kept} > errored.tfstate, and terraform state push \
+                 errored.tfstate"
             ),
             Rescue::NotTried => format!(
-                " THE STATE COULD NOT BE SAVED. It is kept in {kept}: put it where the state \
-                 belongs before anything else."
+                " THE STATE COULD NOT BE SAVED. It is kept in {kept}: open it with `mainstay \
+                 unseal`, and put it where the state belongs with `mainstay state push` before \
+                 anything else."
             ),
         });
     }

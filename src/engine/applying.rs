@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::error::{ApplyEnd, EngineError, FailedApply, Rescue, Stranded};
 use super::job::STRANDED;
-use super::local_state;
 use super::planning::{digest, discard, flag, lock_in, lock_timeout, remove, restrict};
 use super::step::{Call, Finished};
 use super::{
@@ -18,7 +17,9 @@ use super::{
     Step, StepStart,
 };
 use crate::clock::now;
+use crate::fault::chain;
 use crate::plan::Severity;
+use crate::seal::sealed_name;
 
 /// The name of the copy of a stranded state, once it was pushed.
 const SAVED: &str = "pushed.tfstate";
@@ -47,6 +48,13 @@ impl Engine {
     ) -> Result<Applied, EngineError> {
         let applied = self.apply_file(job, &plan, watch, cancel).await;
         if !matches!(applied, Err(EngineError::StillRunning { .. })) {
+            if let State::Kept(state) = &job.state
+                && let Err(error) = state.settle(now().timestamp())
+            {
+                // It stays open, and is sealed when the workspace is worked on next.
+                let workspace = &job.workspace;
+                tracing::warn!(%workspace, "Could not seal the state after the apply of {workspace}: {}", chain(&error));
+            }
             noting(job, "remove the plan", discard(&plan));
         }
         applied
@@ -91,6 +99,9 @@ impl Engine {
             }
         }
 
+        if let State::Kept(state) = &job.state {
+            state.open().map_err(|source| job.at_rest(source))?;
+        }
         let call = Call {
             step: Step::Apply,
             program: None,
@@ -129,8 +140,9 @@ impl Engine {
             .iter()
             .all(|(_, o)| *o == ApplyOutcome::NotReached);
         if finished.code().is_some()
-            && let (State::Local(path), First::Yes) = (&job.state, first)
+            && let (State::Kept(state), First::Yes) = (&job.state, first)
         {
+            let path = &state.opened();
             // Terraform makes the file before it has a state, and leaves it
             // empty where it ended by itself before it wrote one.
             let empty = fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
@@ -183,7 +195,7 @@ impl Engine {
         };
         let rescue = match job.state {
             State::Backend => self.push(job, &kept, watch).await,
-            State::Local(_) | State::InFolder => Rescue::NotTried,
+            State::Kept(_) | State::Local(_) | State::InFolder => Rescue::NotTried,
         };
         if rescue == Rescue::Saved {
             noting(job, "remove the pushed state", remove(&stranded));
@@ -251,9 +263,10 @@ impl Engine {
     fn keep_version(&self, job: &Job) -> Result<First, EngineError> {
         let serial = job.check_state(Step::Apply)?;
         match (&job.state, serial) {
-            (State::Local(path), Some(serial)) => {
-                local_state::keep(path, serial, now().timestamp())
-                    .map_err(job.failing(|| format!("keep a version of {}", path.display())))?;
+            (State::Kept(state), Some(serial)) => {
+                state
+                    .keep(serial, now().timestamp())
+                    .map_err(|source| job.at_rest(source))?;
                 Ok(First::No)
             }
             _ => Ok(First::Yes),
@@ -282,8 +295,8 @@ fn apply_arguments(job: &Job, file: &Path) -> Vec<OsString> {
         .map(Into::into)
         .into();
     args.push(lock_timeout(job.lock_wait()));
-    if let State::Local(state) = &job.state {
-        args.push(flag("-state=", state));
+    if let State::Kept(state) = &job.state {
+        args.push(flag("-state=", &state.opened()));
         // We keep versions ourselves.
         args.push("-backup=-".into());
     }
@@ -324,7 +337,10 @@ pub fn take_stranded(start: &StepStart, folder: &Path) -> io::Result<Option<Path
 /// The state that an apply could not save, where one is kept in this folder.
 pub fn kept_stranded(folder: &Path) -> Option<PathBuf> {
     let kept = folder.join(STRANDED);
-    is_stranded(&kept).then_some(kept)
+    // Sealed, once nobody works on the run any more.
+    [sealed_name(&kept), kept]
+        .into_iter()
+        .find(|kept| is_stranded(kept))
 }
 
 /// Whether it is a file; a link is nothing that Terraform wrote.

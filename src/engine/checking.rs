@@ -276,7 +276,7 @@ impl Engine {
         // A check does not ask for the backend, which may be another one since the last init.
         let wanted = match job.state {
             State::Backend => Wanted::Backend,
-            State::Local(_) | State::InFolder => Wanted::Init,
+            State::Kept(_) | State::Local(_) | State::InFolder => Wanted::Init,
         };
         self.init(job, wanted, course, watch, cancel).await
     }
@@ -303,7 +303,7 @@ fn checking(job: &Job, step: Step, args: Vec<OsString>, result: Option<PathBuf>)
 }
 
 /// The program of that name in the `PATH` that the job sees, or at that path.
-fn find(job: &Job, program: &str) -> Option<PathBuf> {
+pub(super) fn find(job: &Job, program: &str) -> Option<PathBuf> {
     let path = job.env.iter().find(|(name, _)| name == "PATH");
     let path = path.map(|(_, value)| value.expose().to_owned());
     which::which_in(program, path, "/").ok()

@@ -72,6 +72,20 @@ fn permitted(pattern: &str, name: &str) -> bool {
             .any(|beginning| name.starts_with(beginning) && pattern.starts_with(beginning))
 }
 
+/// Whether a run may be given a variable of this name by a command that prints credentials: one that
+/// is not known to change which programs run, or how.
+pub(super) fn may_be_given(name: &str) -> bool {
+    /// Beginnings of names that steer the loader of programs, shells, git and languages.
+    const STEERING: [&str; 8] = [
+        "LD_", "DYLD_", "BASH_", "GIT_", "PYTHON", "PERL", "NODE_", "GODEBUG",
+    ];
+    const SHELL: [&str; 4] = ["ENV", "IFS", "SHELL", "SHELLOPTS"];
+    !ALWAYS.contains(&name)
+        && !SHELL.contains(&name)
+        && !STEERING.iter().any(|start| name.starts_with(start))
+        && permitted(name, name)
+}
+
 /// Whether a pattern matches a name; `*` stands for any text, nothing else is special.
 fn names(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {

@@ -14,6 +14,7 @@ use super::{Step, Stop};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
 use crate::plan::{Diagnostic, Severity};
+use crate::seal::SealError;
 
 /// What a step left behind that says why it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -279,6 +280,25 @@ pub enum EngineError {
         /// The earlier versions that are kept, newest first.
         versions: Vec<PathBuf>,
     },
+    /// The command that prints credentials gave none.
+    #[error("no credentials for {workspace}: `{program}` was asked for them, and {reason}")]
+    Credentials {
+        /// The workspace.
+        workspace: WorkspaceName,
+        /// The command's program.
+        program: String,
+        /// What went wrong, without anything that it printed.
+        reason: String,
+    },
+    /// What Mainstay keeps sealed could not be opened or sealed.
+    #[error("what is kept of {workspace} cannot be opened or sealed")]
+    AtRest {
+        /// The workspace.
+        workspace: WorkspaceName,
+        /// Why not.
+        #[source]
+        source: SealError,
+    },
     /// There is an unsaved state of an earlier apply where this one would write its own.
     #[error("{} is in the way of applying {workspace}: it is the state of an apply that could not save it", path.display())]
     StrandedState {
@@ -447,12 +467,15 @@ impl EngineError {
             Self::NoSuchTerraformWorkspace { .. } | Self::LimitHit { .. } | Self::Untrusted(_) => {
                 Remedy::FixConfiguration
             }
-            Self::NotStarted { .. } | Self::Io { .. } => Remedy::FixMachine,
+            Self::NotStarted { .. } | Self::Io { .. } | Self::Credentials { .. } => {
+                Remedy::FixMachine
+            }
             // The state was another one, and nothing was begun.
             Self::ApplyFailed(failed) if failed.was_stale() => Remedy::Retry,
             // An apply is never repeated blindly.
             Self::ApplyFailed(_)
             | Self::CorruptState { .. }
+            | Self::AtRest { .. }
             | Self::StrandedState { .. }
             | Self::PlanTampered { .. }
             | Self::StillRunning { .. } => Remedy::AskHuman,
@@ -474,6 +497,7 @@ impl EngineError {
     pub fn step(&self) -> Option<Step> {
         match self {
             Self::Refused { step, .. } | Self::NotStarted { step, .. } => Some(*step),
+            Self::Credentials { .. } => Some(Step::Credentials),
             _ => self.evidence().map(|evidence| evidence.step),
         }
     }
@@ -484,6 +508,8 @@ impl EngineError {
             Self::NotFound { .. } | Self::NoVersion { .. } => None,
             Self::WrongVersion { workspace, .. }
             | Self::CorruptState { workspace, .. }
+            | Self::AtRest { workspace, .. }
+            | Self::Credentials { workspace, .. }
             | Self::StrandedState { workspace, .. }
             | Self::PlanTampered { workspace, .. }
             | Self::NoSuchTerraformWorkspace { workspace, .. }
@@ -511,6 +537,8 @@ impl EngineError {
             | Self::NoVersion { .. }
             | Self::WrongVersion { .. }
             | Self::CorruptState { .. }
+            | Self::AtRest { .. }
+            | Self::Credentials { .. }
             | Self::StrandedState { .. }
             | Self::PlanTampered { .. }
             | Self::NoSuchTerraformWorkspace { .. }

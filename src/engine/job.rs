@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Step;
-use super::error::{EngineError, Evidence, LockInfo};
-use super::local_state::{self, Condition};
+use super::error::{EngineError, Evidence};
+use super::local_state::{self, Condition, KeptState};
 use crate::config::Limits;
 use crate::id::WorkspaceName;
 use crate::modules::Backend;
 use crate::network::HostPattern;
 use crate::redact::Secret;
+use crate::seal::SealError;
 use crate::workspace::Trust;
 
 /// The folder in a job's folder that Terraform itself writes to.
@@ -23,6 +24,9 @@ pub(super) const OUT_DIR: &str = "out";
 
 /// The file that Terraform writes into its working folder where it cannot save the state.
 pub(super) const STRANDED: &str = "errored.tfstate";
+
+/// The folder in a job's folder with the state that a plan reads.
+pub(super) const STATE_COPY: &str = "state";
 
 /// What is to be run, where, and with what.
 #[derive(Debug, Clone)]
@@ -112,7 +116,9 @@ impl Job {
 pub enum State {
     /// Where the configuration's `backend` or `cloud` block says.
     Backend,
-    /// In this file, which Mainstay keeps with the versions before it.
+    /// Kept by Mainstay, sealed, with the versions before it.
+    Kept(KeptState),
+    /// In this file in the clear, which is somebody else's to look after: for plans only.
     Local(PathBuf),
     /// In the folder itself, as Terraform does without a backend.
     InFolder,
@@ -216,16 +222,51 @@ impl Job {
         Ok(())
     }
 
-    /// Looks at a state that Mainstay keeps, before anything is done with it.
-    /// Returns its serial number, where there is a state.
+    /// Where a plan finds the state that Mainstay keeps: in the clear, in a folder of the run's own.
+    pub fn state_copy(&self) -> PathBuf {
+        self.work_dir.join(STATE_COPY).join("terraform.tfstate")
+    }
+
+    /// Names the workspace where something sealed could not be used.
+    pub(super) fn at_rest(&self, source: SealError) -> EngineError {
+        EngineError::AtRest {
+            workspace: self.workspace.clone(),
+            source,
+        }
+    }
+
+    /// Looks at a state that Mainstay keeps, before anything is done with it, and copies it in the
+    /// clear for a plan. Returns its serial number, where there is a state.
     pub(super) fn check_state(&self, step: Step) -> Result<Option<u64>, EngineError> {
-        let State::Local(path) = &self.state else {
+        let State::Kept(state) = &self.state else {
             return Ok(None);
         };
-        local_state::prepare(path)
-            .map_err(self.failing(|| format!("protect {}", path.display())))?;
-        let reading = || self.failing(|| format!("read the state {}", path.display()));
-        match local_state::look(path).map_err(reading())? {
+        state
+            .prepare()
+            .map_err(self.failing(|| format!("protect {}", state.path.display())))?;
+        let copy = self.state_copy();
+        let folder = self.work_dir.join(STATE_COPY);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(self.failing(|| format!("make {}", folder.display())))?;
+        let sealed = |source| self.at_rest(source);
+        let unix = crate::clock::now().timestamp();
+        let condition = match self.lock {
+            Lock::Take { .. } if state.is_being_written().map_err(sealed)? => {
+                Condition::BeingWritten
+            }
+            Lock::Take { .. } => {
+                state.settle(unix).map_err(sealed)?;
+                state.look(&copy).map_err(sealed)?
+            }
+            Lock::Skip => {
+                state.settle_former().map_err(sealed)?;
+                state.look(&copy).map_err(sealed)?
+            }
+        };
+        match condition {
             Condition::Absent => Ok(None),
             Condition::Sound(serial) => Ok(Some(serial)),
             Condition::BeingWritten => Err(EngineError::StateLocked {
@@ -235,24 +276,23 @@ impl Job {
                     diagnostics: Vec::new(),
                     tail: String::new(),
                 }),
-                lock: LockInfo::default(),
+                lock: state.holder(),
             }),
             Condition::Corrupt => {
-                let versions = local_state::versions(path).map_err(reading())?;
+                let shown = state.standing();
+                let versions = local_state::versions(&state.path)
+                    .map_err(self.failing(|| format!("read the state {}", shown.display())))?;
                 // Whoever has no lock may have looked in the middle of another one's write.
                 if let (Lock::Take { .. }, Some(newest)) = (&self.lock, versions.first()) {
-                    let unix = crate::clock::now().timestamp();
-                    tracing::warn!(workspace = %self.workspace, "The state {} is empty or damaged: {} is put in its place", path.display(), newest.display());
-                    local_state::restore(path, newest, unix).map_err(self.failing(|| {
-                        format!("put {} in the place of the state", newest.display())
-                    }))?;
-                    if let Condition::Sound(serial) = local_state::look(path).map_err(reading())? {
+                    tracing::warn!(workspace = %self.workspace, "The state {} is empty or damaged: {} is put in its place", shown.display(), newest.display());
+                    state.restore(newest, unix).map_err(sealed)?;
+                    if let Condition::Sound(serial) = state.look(&copy).map_err(sealed)? {
                         return Ok(Some(serial));
                     }
                 }
                 Err(EngineError::CorruptState {
                     workspace: self.workspace.clone(),
-                    path: path.clone(),
+                    path: shown,
                     versions,
                 })
             }

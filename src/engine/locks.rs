@@ -25,6 +25,7 @@ use super::{
     backend_record,
 };
 use crate::clock::Timestamp;
+use crate::seal::sealed_name;
 
 /// How long a look at a lock, or its release, may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -105,7 +106,11 @@ impl StepStart {
 
     /// When the step's program wrote its last output; `None` where it wrote none.
     pub fn last_said(&self) -> Option<Timestamp> {
-        let output = fs::metadata(self.dir.join(STDOUT)).ok()?;
+        let plain = self.dir.join(STDOUT);
+        // A log that rests is sealed, and keeps its time; an empty one is not.
+        let output = fs::metadata(&plain)
+            .or_else(|_| fs::metadata(sealed_name(&plain)))
+            .ok()?;
         let written = output.modified().ok()?;
         (output.len() > 0).then(|| written.into())
     }

@@ -11,6 +11,7 @@ mod applying;
 mod attend;
 mod cancel;
 mod checking;
+mod credentials;
 mod data_dir;
 mod environment;
 mod error;
@@ -42,6 +43,7 @@ pub use self::applying::{kept_stranded, take_stranded};
 pub use self::attend::{Adopted, AdoptedEnd};
 pub use self::cancel::CancelToken;
 pub use self::checking::Tests;
+pub use self::credentials::{Credentials, would_end};
 pub use self::data_dir::backend_record;
 pub use self::environment::environment;
 pub use self::error::{
@@ -56,11 +58,14 @@ pub use self::outlet::refused;
 pub use self::planning::discard_plan;
 pub use self::process::{ProcessMark, boot_id};
 pub use self::reading::ReadingError;
+pub use self::step::logs;
 pub use self::version::{Fit, InvalidVersion, Version, fit};
 use crate::clock::Timestamp;
 use crate::id::WorkspaceName;
 use crate::plan::Diagnostic;
-pub use local_state::{is_whole_again, mark as state_mark, restored as restored_state};
+pub use local_state::{
+    Force, KeptState, PushError, is_whole_again, mark as state_mark, restored as restored_state,
+};
 
 /// How long `version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
@@ -291,6 +296,8 @@ pub enum Step {
     Test,
     /// A command of the operator's own.
     Check,
+    /// The command that prints credentials.
+    Credentials,
 }
 
 impl Step {
@@ -309,6 +316,7 @@ impl Step {
             Self::Validate => "validate",
             Self::Test => "test",
             Self::Check => "check",
+            Self::Credentials => "credentials",
         }
     }
 
@@ -324,7 +332,8 @@ impl Step {
             | Self::Fmt
             | Self::Validate
             | Self::Test
-            | Self::Check => supervise::Mercy::Expendable,
+            | Self::Check
+            | Self::Credentials => supervise::Mercy::Expendable,
             Self::Apply | Self::StatePush => supervise::Mercy::Spared,
         }
     }
@@ -345,6 +354,7 @@ impl fmt::Display for Step {
             Self::Validate => "validate",
             Self::Test => "test",
             Self::Check => "check",
+            Self::Credentials => "credentials",
         })
     }
 }

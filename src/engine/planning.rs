@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::advice::lock_info;
 use super::error::{EngineError, Evidence, LockInfo};
 use super::events::from_text;
-use super::job::OUT_DIR;
+use super::job::{OUT_DIR, STATE_COPY};
 use super::limits::{Limit, LimitHit};
 use super::step::{Call, Finished};
 use super::version::{Fit, Version, fit};
@@ -382,8 +382,10 @@ fn plan_arguments(job: &Job, mode: PlanMode, file: &Path) -> Vec<OsString> {
             .iter()
             .map(|file| OsString::from(format!("-var-file={file}"))),
     );
-    if let State::Local(state) = &job.state {
-        args.push(flag("-state=", state));
+    match &job.state {
+        State::Kept(_) => args.push(flag("-state=", &job.state_copy())),
+        State::Local(state) => args.push(flag("-state=", state)),
+        State::Backend | State::InFolder => {}
     }
     args
 }
@@ -456,7 +458,8 @@ pub(super) fn failure(job: &Job, finished: &Finished) -> EngineError {
         | Step::Fmt
         | Step::Validate
         | Step::Test
-        | Step::Check => EngineError::PlanFailed(Box::new(evidence)),
+        | Step::Check
+        | Step::Credentials => EngineError::PlanFailed(Box::new(evidence)),
     }
 }
 
@@ -518,14 +521,20 @@ pub(super) fn discard(plan: &SavedPlan) -> io::Result<()> {
     files.into_iter().try_for_each(|file| remove(file))
 }
 
-/// Removes the plan that a job left in its folder, if there is one: it holds every secret of the
-/// workspace in clear.
+/// Removes the plan that a job left in its folder, and the state that it was made with, if they are
+/// there: they hold every secret of the workspace in clear.
 ///
 /// # Errors
 ///
 /// Where a file is there and cannot be removed.
 pub fn discard_plan(work_dir: &Path) -> io::Result<()> {
-    remove(&work_dir.join(OUT_DIR).join(PLAN))?;
+    for folder in [OUT_DIR, STATE_COPY] {
+        // What a plan ran may have written more into it.
+        match fs::remove_dir_all(work_dir.join(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     remove(&work_dir.join(PLAN_JSON))
 }
 

@@ -314,6 +314,17 @@ fn is_step(entry: &fs::DirEntry) -> bool {
         .is_some_and(u8::is_ascii_digit)
 }
 
+/// The files in which the steps of a job printed something.
+pub fn logs(work_dir: &Path) -> Vec<PathBuf> {
+    let steps = fs::read_dir(work_dir).into_iter().flatten().flatten();
+    let of_step = |dir: PathBuf| [STDOUT, STDERR].map(|name| dir.join(name));
+    steps
+        .filter(is_step)
+        .flat_map(|step| of_step(step.path()))
+        .filter(|log| fs::symlink_metadata(log).is_ok_and(|log| log.is_file() && log.len() > 0))
+        .collect()
+}
+
 /// Makes a file that only its owner reads.
 fn private(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new()

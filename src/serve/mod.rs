@@ -32,6 +32,7 @@ use crate::id::{CommitSha, RepoName};
 use crate::plan::FingerprintKey;
 use crate::policy::Policies;
 use crate::sandbox::{self, Level, NotAvailable, Sandbox};
+use crate::seal::Keys;
 use crate::source::{Mirror, RemoteAddress};
 use crate::store::{Store, StoreError};
 use crate::tell;
@@ -82,6 +83,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The keys that states are sealed with cannot be used.
+    #[error("what is kept cannot be opened or sealed")]
+    AtRest(#[from] crate::seal::SealError),
     /// Our own executable is not known.
     #[error("the path of this program is not known")]
     Executable(#[source] std::io::Error),
@@ -200,6 +204,7 @@ pub fn open_fleet(
 ) -> Result<Arc<Fleet>, StartError> {
     let store = Arc::new(Store::open(&config.data_dir)?);
     let key = load_key(&config)?;
+    Keys::of(&config.data_dir, config.key_file.as_deref()).ready()?;
     let mirrors = Places::new(&config.data_dir).mirrors();
     let mut repositories = BTreeMap::new();
     for declaration in declarations {
@@ -478,7 +483,7 @@ impl Daemon {
             loop {
                 let (fleet, places) = (Arc::clone(&fleet), places.clone());
                 let swept = tokio::task::spawn_blocking(move || {
-                    sweep::sweep(&fleet.store, &places, &fleet.config.keep);
+                    sweep::sweep(&fleet.store, &places, &fleet.config);
                 });
                 if let Err(error) = swept.await {
                     error!("Sweeping was cut short: {error}");

@@ -10,24 +10,27 @@ use chrono::TimeDelta;
 use tracing::{info, warn};
 
 use crate::clock::{Timestamp, now};
-use crate::config::KeepSettings;
+use crate::config::{Config, KeepSettings};
 use crate::fault::chain;
 use crate::id::RunId;
 use crate::store::{Store, StoreError};
-use crate::worker::{Places, stranded_state};
+use crate::worker::{Places, put_to_rest, stranded_state};
 
 /// How often the daemon sweeps, besides at its start.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Sweeps all of it. What cannot be removed is said and stays.
-pub(super) fn sweep(store: &Store, places: &Places, keep: &KeepSettings) {
+pub(super) fn sweep(store: &Store, places: &Places, config: &Config) {
+    if let Err(error) = rest(store, places, config) {
+        warn!("Old runs could not be looked through: {}", chain(&error));
+    }
     if let Err(error) = sweep_folders(store, places, &std::env::temp_dir()) {
         warn!(
             "Old checkouts could not be looked through: {}",
             chain(&error)
         );
     }
-    match sweep_runs(store, &places.runs(), keep, now()) {
+    match sweep_runs(store, &places.runs(), &config.keep, now()) {
         Ok(0) => {}
         Ok(removed) => info!("Removed the plans and logs of {removed} runs that ended long ago"),
         Err(error) => warn!(
@@ -35,6 +38,25 @@ pub(super) fn sweep(store: &Store, places: &Places, keep: &KeepSettings) {
             chain(&error)
         ),
     }
+}
+
+/// Removes the plans of runs that nobody works on, and seals their logs, where a kill came before
+/// that was done.
+fn rest(store: &Store, places: &Places, config: &Config) -> Result<(), StoreError> {
+    for id in entries(&places.runs()).iter().filter_map(|p| number(p)) {
+        // One that may begin again puts all of its own to rest when it has ended.
+        match store.run(id) {
+            Ok(run) if run.state.is_end() => put_to_rest(places, config, &run, places.attempts(id)),
+            Ok(_) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The run that a folder is of.
+fn number(folder: &Path) -> Option<RunId> {
+    folder.file_name()?.to_str()?.parse().ok().map(RunId)
 }
 
 /// Removes the plans and logs of runs that ended before what `keep` says, and then, where those of

@@ -13,6 +13,8 @@ use tracing::warn;
 use super::{Store, StoreError, from_json};
 use crate::audit::{Chained, Findings, Head, Record, Verifier, What, seal};
 use crate::clock::Timestamp;
+use crate::id::{RepoName, WorkspaceName};
+use crate::plan::StateVersion;
 
 /// The file beside the database that says how far the log has come.
 pub const HEAD_FILE: &str = "audit.head";
@@ -35,6 +37,27 @@ impl Store {
             take(chained(row)?)?;
         }
         Ok(())
+    }
+
+    /// Records that a person is about to put a state in place by hand: `before` makes way for `after`.
+    ///
+    /// # Errors
+    ///
+    /// Where the log cannot be written; the state is then to stay as it is.
+    pub fn state_is_pushed(
+        &self,
+        (repo, workspace): (&RepoName, &WorkspaceName),
+        by: &str,
+        (before, after): (Option<StateVersion>, Option<StateVersion>),
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut record = Record::new(What::StatePushed, at);
+        record.who = Some(by.to_owned());
+        record.repository = Some(repo.clone());
+        record.workspace = Some(workspace.clone());
+        record.state_before = before;
+        record.state_after = after;
+        self.write(|tx| append(tx, record))
     }
 
     /// Every record of the audit log, oldest first.

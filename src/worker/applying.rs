@@ -27,10 +27,10 @@ enum Base {
 impl Worker {
     /// Forgets that a version of the state was put back, now that the state is what is there.
     pub(super) fn state_is_whole(&self, ready: &Ready) {
-        if let engine::State::Local(path) = &ready.job.state
-            && let Err(error) = engine::is_whole_again(path)
+        if let engine::State::Kept(kept) = &ready.job.state
+            && let Err(error) = engine::is_whole_again(&kept.path)
         {
-            warn!(run.id = %ready.run.id, "The note beside {} cannot be removed: {error}", path.display());
+            warn!(run.id = %ready.run.id, "The note beside {} cannot be removed: {error}", kept.path.display());
         }
     }
 
@@ -50,6 +50,10 @@ impl Worker {
             took: planned_for,
             rewound,
         } = leave;
+        let masks = match self.lend_again(ready, observer, wishes, masks).await {
+            Ok(masks) => masks,
+            Err(outcome) => return Ok(outcome),
+        };
         if self.look_again(&ready.run).await? == Base::Moved {
             // It waits for its turn again; what is decided of it then knows the new head.
             return Ok(Outcome::Stopped(None));
@@ -125,7 +129,7 @@ impl Worker {
 /// Which state a workspace has, where it is kept by us.
 fn kept_state(job: &Job) -> Option<StateVersion> {
     match &job.state {
-        engine::State::Local(path) => engine::state_mark(path),
-        engine::State::Backend | engine::State::InFolder => None,
+        engine::State::Kept(kept) => engine::state_mark(&kept.path),
+        engine::State::Local(_) | engine::State::Backend | engine::State::InFolder => None,
     }
 }

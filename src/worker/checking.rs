@@ -2,10 +2,10 @@
 
 use tracing::info;
 
+use super::lending::Author;
 use super::recorder::Recorder;
 use super::{Outcome, Ready, Wishes, Worker};
 use crate::engine::{self, Tests};
-use crate::forge::Origin;
 use crate::redact::Redactor;
 use crate::run::{Check, Refused};
 use crate::store::StoreError;
@@ -18,15 +18,10 @@ impl Worker {
         observer: &Recorder<'_>,
         wishes: &Wishes,
     ) -> Result<Option<Outcome>, StoreError> {
-        let what = &ready.run.what;
-        let row = match &what.proposal {
-            Some(key) => self.fleet.store.proposal(&what.repo, key)?,
-            None => None,
-        };
-        let tests = match row.map(|row| row.proposal.origin) {
-            Some(Origin::Own) => Tests::Run,
+        let tests = match ready.author {
+            Author::Own => Tests::Run,
             // What a person let in is the plan of a fork.
-            Some(Origin::Fork) | None => {
+            Author::Stranger => {
                 Tests::Skip("tests may create real things, and those of a fork are not run")
             }
         };

@@ -46,19 +46,23 @@ impl Worker {
         let mut read = settings.read.clone();
         let mut write = job.own_folders();
         read.push(job.stranded_state());
+        let copy = job.state_copy();
         let state = match &job.state {
-            State::Local(state) => Some(state),
-            State::Backend | State::InFolder => None,
+            State::Kept(state) => Some((copy.parent().unwrap_or(&copy).to_owned(), state)),
+            State::Local(_) | State::Backend | State::InFolder => None,
         };
         match purpose {
             Purpose::Merge => {
                 write.extend(settings.write.iter().cloned());
-                // Terraform writes a lock and a new state beside the old one.
-                write.extend(state.and_then(|state| state.parent()).map(Path::to_owned));
+                // Terraform writes a lock and a new state beside the old one. What is sealed and the
+                // earlier versions are out of its reach.
+                if let Some((copy, state)) = state {
+                    write.extend([copy, state.open_folder()]);
+                }
             }
             Purpose::Propose | Purpose::Drift => {
                 read.extend(settings.write.iter().cloned());
-                read.extend(state.cloned());
+                read.extend(state.map(|(copy, _)| copy));
             }
         }
         let named = |name: &str| value(job, name).map(PathBuf::from);

@@ -1,7 +1,7 @@
 //! What an apply that came to no good end left for the runs after it: a state that is not saved, a
 //! lock that nobody holds any more, and the question how far it came.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -18,6 +18,7 @@ use crate::run::{
     AppliedParts, Event, Evidence, Failure, Interruption, Journal, Purpose, Run, State, unsaved,
     would_repeat,
 };
+use crate::seal::{ENDING, Kind, Wanted, remove};
 use crate::store::{RunFilter, StepRow, StoreError};
 
 /// How long a plan waits at first where the lock may be one that nobody holds any more.
@@ -108,9 +109,16 @@ impl Worker {
         let id = ready.run.id;
         let commit = before.run.what.commit.short();
         let rescue = match ready.run.what.purpose {
-            Purpose::Merge => self.engine.push_stranded(&ready.job, kept, observer).await,
+            Purpose::Merge => self.rescue(ready, kept, observer).await,
             // It may write nothing.
             Purpose::Propose | Purpose::Drift => Rescue::NotTried,
+        };
+        let (first, file) = if is_sealed(kept) {
+            let file = "errored.tfstate";
+            let open = format!("mainstay unseal {} > {file} && ", kept.display());
+            (open, file.to_owned())
+        } else {
+            (String::new(), kept.display().to_string())
         };
         let (why, command) = match (&rescue, &ready.job.state) {
             (Rescue::Saved, _) => {
@@ -125,15 +133,18 @@ impl Worker {
             }
             (Rescue::Failed(reason), _) => (
                 format!("`state push` failed: {}", ready.secrets.redact(reason)),
-                format!("terraform state push {}", kept.display()),
+                format!("{first}terraform state push {file}"),
             ),
-            (Rescue::NotTried, engine::State::Local(state)) => (
+            (Rescue::NotTried, engine::State::Kept(_)) => (
                 "it is put in place by hand only".to_owned(),
-                format!("cp {} {}", kept.display(), state.display()),
+                format!(
+                    "{first}mainstay state push {} {file}",
+                    ready.run.what.workspace
+                ),
             ),
             (Rescue::NotTried, _) => (
                 "the next merge run pushes it".to_owned(),
-                format!("terraform state push {}", kept.display()),
+                format!("{first}terraform state push {file}"),
             ),
         };
         Ok(Some(Failure {
@@ -143,11 +154,41 @@ impl Worker {
                  created would be created again: {why}"
             ),
             advice: Some(format!(
-                "nothing was planned; `mainstay apply` tries again, or save it by hand with `{command}` and then remove \
-                 that file"
+                "nothing was planned; `mainstay apply` tries again, or save it by hand with `{command}` and then remove {}",
+                kept.display()
             )),
             ..Failure::default()
         }))
+    }
+
+    /// Pushes a state that an earlier apply could not save, in the clear or sealed.
+    async fn rescue(&self, ready: &Ready, kept: &Path, observer: &Recorder<'_>) -> Rescue {
+        if !is_sealed(kept) {
+            return self.engine.push_stranded(&ready.job, kept, observer).await;
+        }
+        // This folder goes when the run ends, however it ends.
+        let opened = ready.job.tmp_dir.join("unsaved.tfstate");
+        let wanted = Wanted {
+            kind: Kind::Stranded,
+            repository: ready.run.what.repo.to_string(),
+            workspace: ready.run.what.workspace.to_string(),
+        };
+        if let Err(error) = self.keys.open(kept, &opened, &wanted) {
+            return Rescue::Failed(chain(&error));
+        }
+        let rescue = self
+            .engine
+            .push_stranded(&ready.job, &opened, observer)
+            .await;
+        let gone = match rescue {
+            // The push took the open one away.
+            Rescue::Saved => remove(kept),
+            Rescue::Failed(_) | Rescue::NotTried => remove(&opened),
+        };
+        if let Err(error) = gone {
+            warn!(run.id = %ready.run.id, "The state beside {} cannot be removed: {error}", kept.display());
+        }
+        rescue
     }
 
     /// Makes the plan. A lock that is provably one of a dead apply of ours is released first;
@@ -273,6 +314,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn is_sealed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == ENDING)
 }
 
 /// What the record has kept of an apply.

@@ -156,7 +156,7 @@ impl Worker {
             backend: match ready.job.state {
                 engine::State::Backend => engine::backend_record(&ready.job.data_dir)
                     .and_then(|record| Backend::of_record(&record)),
-                engine::State::Local(_) | engine::State::InFolder => None,
+                engine::State::Kept(_) | engine::State::Local(_) | engine::State::InFolder => None,
             },
             author: author.filter(|author| !author.is_empty()),
             labels: labels.clone(),

@@ -7,11 +7,13 @@ mod confinement;
 mod failure;
 mod following;
 mod judging;
+mod lending;
 mod owner;
 mod places;
 mod prepare;
 mod recorder;
 mod recover;
+mod resting;
 mod reviewing;
 
 use std::sync::Arc;
@@ -25,11 +27,13 @@ pub use failure::of_refusals;
 pub use owner::Owner;
 pub use places::Places;
 pub use recover::{Recovered, stranded_state};
+pub use resting::put_to_rest;
 
 use self::following::Unfinished;
+use self::lending::Author;
 use self::prepare::{PrepareError, problem_warning};
 use self::recorder::Recorder;
-use crate::clock::now;
+use crate::clock::{Timestamp, now};
 use crate::decide::{Approvals, Next, Ruling, after_plan};
 use crate::engine::{
     self, ApplyEnd, CancelToken, Engine, EngineError, Job, PlanMode, Progress, ReadingError,
@@ -39,11 +43,13 @@ use crate::fault::chain;
 use crate::fleet::Fleet;
 use crate::id::RunId;
 use crate::modules::ModuleProblem;
+use crate::plan::Diagnostic;
 use crate::policy::Policies;
 use crate::reading::{Answer, Masks};
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Check, Event, Failure, Purpose, Run, State};
 use crate::sandbox::{Level, Sandbox};
+use crate::seal::Keys;
 use crate::store::StoreError;
 use crate::workspace::Settings;
 
@@ -69,6 +75,8 @@ pub struct Worker {
     sandbox: Sandbox,
     policies: Arc<Policies>,
     places: Places,
+    /// What rests on the disk is sealed with these.
+    keys: Keys,
     /// The daemon's environment, as it was at its start.
     environment: Vec<(String, String)>,
     /// Variables that no run sees, whatever a pattern says.
@@ -108,6 +116,12 @@ struct Ready {
     problems: Vec<ModuleProblem>,
     /// Masks what was injected into the environment: it is secret, whatever Terraform thinks of it.
     secrets: Redactor,
+    /// Who wrote the code.
+    author: Author,
+    /// Until when the credentials hold that it was lent, where that is known.
+    lent_until: Option<Timestamp>,
+    /// What the reader is told of the run itself.
+    notes: Vec<Diagnostic>,
     /// What was checked before the plan, with what is injected masked.
     checks: Vec<Check>,
     /// The last apply of the workspace, where that came to no good end.
@@ -141,6 +155,7 @@ impl Worker {
         environment: Vec<(String, String)>,
     ) -> Self {
         let places = Places::new(&fleet.config.data_dir);
+        let keys = Keys::of(&fleet.config.data_dir, fleet.config.key_file.as_deref());
         let never = fleet
             .config
             .github
@@ -154,6 +169,7 @@ impl Worker {
             sandbox,
             policies,
             places,
+            keys,
             environment,
             never,
         }
@@ -211,7 +227,14 @@ impl Worker {
         if !matches!(outcome, Outcome::LeftRunning) {
             self.discard_plans(id);
         }
+        // Only these: as soon as it is on record, the next attempt may begin.
+        let attempts = match outcome {
+            Outcome::LeftRunning => Vec::new(),
+            _ => self.places.attempts(id),
+        };
         let state = self.record(id, outcome).map_err(failed)?;
+        // After the record: how an apply ended is read from its log until that is on record.
+        self.put_to_rest(id, attempts);
         let duration_ms = began.elapsed().as_millis();
         info!(run.id = %id, state = %state, duration_ms, "Run {id} is {state}: {label}");
         Ok(state)
@@ -269,6 +292,9 @@ impl Worker {
             Purpose::Drift => PlanMode::RefreshOnly,
             Purpose::Propose | Purpose::Merge => PlanMode::Normal,
         };
+        if let Some(outcome) = self.lend(ready, observer, wishes).await? {
+            return Ok(outcome);
+        }
         if ready.run.what.purpose == Purpose::Propose
             && let Some(outcome) = self.check(ready, observer, wishes).await?
         {
@@ -286,6 +312,12 @@ impl Worker {
             Err(error) => {
                 self.keep_refused(ready, || ready.secrets.clone())?;
                 self.keep_checks(ready, &ready.secrets)?;
+                if !ready.notes.is_empty() {
+                    let notes = ready.notes.clone();
+                    self.fleet
+                        .store
+                        .amend(ready.run.id, |result| result.warnings = notes)?;
+                }
                 return Ok(self.failed(ready, &error, &ready.secrets));
             }
         };
@@ -336,6 +368,7 @@ impl Worker {
         let took: Duration = saved.took.iter().map(|(_, took)| *took).sum();
         self.keep_refused(ready, || masks.redactor())?;
         warnings.extend(ready.problems.iter().map(problem_warning));
+        warnings.extend(ready.notes.iter().cloned());
         let verdict = match verdict {
             Some(verdict) => Some(self.overridden(ready, &plan, verdict)?),
             None => None,
@@ -455,13 +488,13 @@ impl Worker {
 fn restored(job: &Job) -> Option<String> {
     // A version that was put back knows nothing of what was applied after it.
     match &job.state {
-        engine::State::Local(path) => engine::restored_state(path).map(|version| {
+        engine::State::Kept(kept) => engine::restored_state(&kept.path).map(|version| {
             format!(
                 "its state was damaged, and the version `{}` was put back: compare the plan with what is there, \
                  since what was applied after that version is not known to it",
                 version.replace('`', "")
             )
         }),
-        engine::State::Backend | engine::State::InFolder => None,
+        engine::State::Local(_) | engine::State::Backend | engine::State::InFolder => None,
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lending::patterns_of;
 use super::{Ready, Worker, places};
 use crate::config::Limits;
 use crate::engine::{self, Job, Lock, environment};
@@ -14,6 +15,7 @@ use crate::plan::{Diagnostic, Severity};
 use crate::redact::Redactor;
 use crate::run::{Purpose, Run};
 use crate::source::{Links, Mirror, SourceError};
+use crate::store::StoreError;
 use crate::trust::{self, Refusal};
 use crate::workspace::Rule;
 
@@ -44,6 +46,8 @@ pub(super) enum PrepareError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the record could not be read")]
+    Store(#[from] StoreError),
     #[error("the checkout was cut short")]
     CutShort(#[from] tokio::task::JoinError),
 }
@@ -99,10 +103,8 @@ impl Worker {
                 folder: self.places.run(run.id),
                 source,
             })?;
-        let patterns = match what.purpose {
-            Purpose::Merge => &settings.env.apply,
-            Purpose::Propose | Purpose::Drift => &settings.env.plan,
-        };
+        let author = self.author(what)?;
+        let patterns = patterns_of(&settings, what.purpose, author);
         let choose = |patterns: &[String]| {
             environment(patterns, self.environment.iter().cloned(), &self.never)
         };
@@ -122,7 +124,7 @@ impl Worker {
                 source,
             })?;
         let state = match &resolved.backend {
-            Backend::None => engine::State::Local(self.places.state(&what.repo, &what.workspace)),
+            Backend::None => engine::State::Kept(self.kept_state(what)),
             Backend::Named(_) | Backend::Cloud => engine::State::Backend,
         };
         let mut job = Job {
@@ -160,6 +162,9 @@ impl Worker {
             job,
             problems: resolved.problems,
             secrets,
+            author,
+            lent_until: None,
+            notes: Vec::new(),
             checks: Vec::new(),
             unfinished: None,
             run,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
+use super::resting::STRANDED;
 use super::{Owner, Recorder, Worker, failure};
 use crate::clock::now;
 use crate::engine::supervise::{Ended, Exit};
@@ -15,6 +16,7 @@ use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, 
 use crate::plan::Diagnostic;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Refused, Run, State};
+use crate::seal::sealed_name;
 use crate::store::{StoreError, TakeOver};
 
 /// A proposal's plan whose process is lost more often than this is not tried again by itself: it may
@@ -79,7 +81,8 @@ impl Worker {
                 | Step::Fmt
                 | Step::Validate
                 | Step::Test
-                | Step::Check => {
+                | Step::Check
+                | Step::Credentials => {
                     let wish = CancelToken::new();
                     wish.cancel();
                     wish
@@ -155,6 +158,9 @@ impl Worker {
         {
             event = wish;
         }
+        self.settle_state(&run);
+        // Only these: as soon as it is on record, the next attempt may begin.
+        let attempts = self.places.attempts(id);
         let kept = self.places.state(&run.what.repo, &run.what.workspace);
         // What a host's name may hide is not known any more: they are only counted.
         let attempt = self.places.attempts(id).pop();
@@ -184,6 +190,7 @@ impl Worker {
             result.applied = parts;
             result.failure = failed;
         })?;
+        self.put_to_rest(id, attempts);
         info!(run.id = %id, state = %state, "Run {id} was taken over and is {state}");
         Ok(Recovered::Now(state))
     }
@@ -193,7 +200,8 @@ impl Worker {
 pub fn stranded_state(folder: &Path) -> Option<PathBuf> {
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let path = entry.path();
-        if entry.file_name() == "errored.tfstate" {
+        let name = entry.file_name();
+        if name == STRANDED || Path::new(&name) == sealed_name(Path::new(STRANDED)) {
             return Some(path);
         }
         // Links lead out of the checkout; what Terraform wrote is in it.

@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use mainstay::engine::{
-    ApplyEnd, ApplyOutcome, Changes, EngineError, FailedApply, Progress, Remedy, Rescue, State,
-    Step, environment, supervise::Exit,
+    ApplyEnd, ApplyOutcome, Changes, EngineError, FailedApply, KeptState, Progress, Remedy, Rescue,
+    State, Step, environment, supervise::Exit,
 };
 
 use crate::bench::Bench;
@@ -52,8 +52,9 @@ async fn what_was_planned_is_applied_and_then_there_is_nothing_to_do() {
         fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
         0o700
     );
-    // Only the state: no backup of Terraform's own.
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    // Only the sealed state and the folder for applies, which is empty: no backup of Terraform's own.
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(folder.join("open")).unwrap().count(), 0);
     assert_eq!(
         bench.plan(&bench.job()).await.unwrap().outcome,
         Changes::None
@@ -64,17 +65,19 @@ async fn what_was_planned_is_applied_and_then_there_is_nothing_to_do() {
 async fn the_state_before_an_apply_is_kept() {
     let bench = Bench::new(ONE);
     bench.plan_and_apply(&bench.job()).await.unwrap();
-    let before = fs::read(bench.state()).unwrap();
+    let before = bench.read_state();
     bench.write("main.tf", &ONE.replace("\"x\"", "\"y\""));
     bench.plan_and_apply(&bench.job()).await.unwrap();
     let kept: Vec<_> = fs::read_dir(bench.state().parent().unwrap())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "backup"))
+        .filter(|path| path.to_string_lossy().ends_with(".backup.sealed"))
         .collect();
     assert_eq!(kept.len(), 1);
-    assert_eq!(fs::read(&kept[0]).unwrap(), before);
-    assert_ne!(fs::read(bench.state()).unwrap(), before);
+    let mut version = Vec::new();
+    bench.kept().keys.show(&kept[0], &mut version).unwrap();
+    assert_eq!(String::from_utf8(version).unwrap(), before);
+    assert_ne!(bench.read_state(), before);
 }
 
 #[tokio::test]
@@ -122,7 +125,7 @@ async fn a_plan_file_that_was_touched_is_not_applied() {
         matches!(error, EngineError::PlanTampered { .. }),
         "{error:?}"
     );
-    assert!(!bench.state().exists());
+    assert!(!bench.kept().sealed().exists() && !bench.open_state().exists());
     assert!(!bench.seen.steps().contains(&Step::Apply));
 }
 
@@ -131,7 +134,10 @@ async fn a_plan_is_applied_to_nothing_but_what_it_was_made_for() {
     let bench = Bench::new(ONE);
     let job = bench.job();
     let mut other = bench.job();
-    other.state = State::Local(bench.path("states/other.tfstate"));
+    other.state = State::Kept(KeptState {
+        path: bench.path("states/other.tfstate"),
+        ..bench.kept()
+    });
     let plan = bench.plan(&job).await.unwrap();
     let error = bench.apply(&other, plan).await.unwrap_err();
     assert!(
@@ -307,7 +313,7 @@ async fn a_state_that_cannot_be_pushed_either_is_shouted_about() {
 
     // The next apply does not write over it.
     bench.write("main.tf", ONE);
-    job.state = State::Local(bench.state());
+    job.state = State::Kept(bench.kept());
     let error = bench.plan_and_apply(&job).await.unwrap_err();
     assert!(
         matches!(error, EngineError::StrandedState { .. }),

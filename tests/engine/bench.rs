@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use mainstay::config::Limits;
 use mainstay::engine::{
-    Applied, CancelToken, Engine, EngineError, Job, Lock, Observer, ObserverRefused, Patience,
-    PlanMode, Program, Progress, SavedPlan, State, Step, StepEnd, StepStart,
+    Applied, CancelToken, Engine, EngineError, Job, KeptState, Lock, Observer, ObserverRefused,
+    Patience, PlanMode, Program, Progress, SavedPlan, State, Step, StepEnd, StepStart,
 };
 use mainstay::modules::Backend;
 use mainstay::redact::Secret;
+use mainstay::seal::Keys;
 use mainstay::workspace::Trust;
 use tempfile::TempDir;
 
@@ -86,6 +87,31 @@ impl Bench {
         self.path("states/net.tfstate")
     }
 
+    /// The state that Mainstay keeps.
+    pub(crate) fn kept(&self) -> KeptState {
+        let keys = Keys::of(self.dir.path(), None);
+        keys.ready().unwrap();
+        KeptState {
+            path: self.state(),
+            keys,
+            repo: "acme/infra".parse().unwrap(),
+            workspace: "net".parse().unwrap(),
+            commit: None,
+        }
+    }
+
+    /// What the state holds.
+    pub(crate) fn read_state(&self) -> String {
+        let copy = self.path("state-copy");
+        self.kept().copy(&copy).unwrap();
+        fs::read_to_string(copy).unwrap()
+    }
+
+    /// Where an apply finds the state.
+    pub(crate) fn open_state(&self) -> PathBuf {
+        self.kept().open_folder().join("net.tfstate")
+    }
+
     /// A job with a work folder of its own.
     pub(crate) fn job(&self) -> Job {
         let mut runs = self.runs.lock().unwrap();
@@ -99,7 +125,7 @@ impl Bench {
             tmp_dir: self.path("tmp"),
             wrapper: Vec::new(),
             door: None,
-            state: State::Local(self.state()),
+            state: State::Kept(self.kept()),
             var_files: Vec::new(),
             terraform_workspace: None,
             env: vec![

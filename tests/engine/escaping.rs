@@ -42,7 +42,7 @@ pub(crate) fn shut_in(bench: &Bench, sandbox: &Sandbox, lifetime: Lifetime, job:
 
 /// What a job may reach, with all of the network.
 pub(crate) fn confinement(bench: &Bench, lifetime: Lifetime, job: &mut Job) -> Confinement {
-    let State::Local(state) = &job.state else {
+    let State::Kept(state) = &job.state else {
         panic!("the bench keeps the state itself");
     };
     let mut write = job.own_folders();
@@ -50,9 +50,12 @@ pub(crate) fn confinement(bench: &Bench, lifetime: Lifetime, job: &mut Job) -> C
     match lifetime {
         Lifetime::WithParent => {
             job.lock = Lock::Skip;
-            read.push(state.clone());
+            read.push(job.state_copy());
         }
-        Lifetime::OnItsOwn => write.push(state.parent().unwrap().to_owned()),
+        Lifetime::OnItsOwn => {
+            write.push(job.state_copy().parent().unwrap().to_owned());
+            write.push(state.open_folder());
+        }
     }
     Confinement {
         cwd: job.cwd(),
@@ -273,7 +276,7 @@ async fn state_is_kept_and_planned_against_in_a_sandbox_as_outside() {
             "main.tf",
             r#"resource "terraform_data" "a" { input = "two" }"#,
         );
-        let before = fs::read(bench.state()).unwrap();
+        let before = bench.read_state();
         let mut job = bench.job();
         shut_in(&bench, &sandbox, Lifetime::WithParent, &mut job);
         let saved = bench.plan(&job).await.unwrap();
@@ -283,7 +286,7 @@ async fn state_is_kept_and_planned_against_in_a_sandbox_as_outside() {
             "{}",
             sandbox.level()
         );
-        assert_eq!(fs::read(bench.state()).unwrap(), before);
+        assert_eq!(bench.read_state(), before);
     }
 }
 
@@ -309,7 +312,7 @@ resource "terraform_data" "later" { depends_on = [terraform_data.slow] }"#,
             bench.cancel.cancel();
         });
         applied.unwrap_err();
-        let state = fs::read_to_string(bench.state()).unwrap();
+        let state = bench.read_state();
         assert!(state.contains("\"slow\""), "{}: {state}", sandbox.level());
         assert!(!state.contains("\"later\""), "{}: {state}", sandbox.level());
         assert_eq!(bench.alive(), Vec::<i32>::new());

@@ -178,7 +178,7 @@ async fn an_apply_whose_sandbox_is_killed_goes_on_and_its_end_is_learned() {
         bench.write("go", "");
     });
     assert_eq!(applied.unwrap().resources.len(), 1);
-    assert!(fs::read_to_string(bench.state()).unwrap().contains("slow"));
+    assert!(bench.read_state().contains("slow"));
 }
 
 #[tokio::test]

@@ -370,7 +370,7 @@ async fn nothing_is_planned_against_an_empty_state() {
     bench.write("main.tf", &ONE.replace('x', "y"));
     bench.plan_and_apply(&bench.job()).await.unwrap();
     bench.seen.starts.lock().unwrap().clear();
-    fs::write(bench.state(), "").unwrap();
+    fs::write(bench.open_state(), "").unwrap();
     // Who has no lock does not know who else writes.
     let mut job = bench.job();
     job.lock = Lock::Skip;
@@ -390,7 +390,7 @@ async fn whoever_alone_has_a_damaged_state_puts_its_newest_version_back() {
     bench.plan_and_apply(&bench.job()).await.unwrap();
     bench.write("main.tf", &ONE.replace('x', "y"));
     bench.plan_and_apply(&bench.job()).await.unwrap();
-    fs::write(bench.state(), "").unwrap();
+    fs::write(bench.open_state(), "").unwrap();
     let plan = bench.plan(&bench.job()).await.unwrap();
     // The kept version is the one before the last apply.
     assert_eq!(plan.outcome, Changes::Some);

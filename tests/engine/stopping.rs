@@ -87,8 +87,7 @@ async fn an_apply_that_is_cancelled_saves_its_state_and_begins_nothing_more() {
         failed.with(ApplyOutcome::Failed).collect::<Vec<_>>(),
         ["terraform_data.slow"]
     );
-    let state: serde_json::Value =
-        serde_json::from_slice(&fs::read(bench.state()).unwrap()).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&bench.read_state()).unwrap();
     assert_eq!(state["resources"][0]["name"], "slow");
     assert!(bench.alive().is_empty());
 }
@@ -114,7 +113,7 @@ async fn an_apply_behind_a_sandbox_is_asked_itself_and_not_the_sandbox() {
         (&ended.exit, ended.asked),
         (&Exit::Code(1), Asked::Interrupted)
     );
-    assert!(fs::metadata(bench.state()).unwrap().len() > 0);
+    assert!(!bench.read_state().is_empty());
 }
 
 #[tokio::test]
@@ -437,7 +436,7 @@ async fn victim() {
     let folder = std::path::PathBuf::from(std::env::var("MAINSTAY_TEST_FOLDER").unwrap());
     fs::write(
         folder.join("state"),
-        bench.state().as_os_str().as_encoded_bytes(),
+        bench.open_state().as_os_str().as_encoded_bytes(),
     )
     .unwrap();
     let plan = bench.plan(&job).await.unwrap();

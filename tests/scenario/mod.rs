@@ -714,7 +714,14 @@ impl Scenario {
         .await;
     }
 
-    /// The file that holds the state of the only workspace with that name.
+    /// The state of a workspace in the clear, as `mainstay state pull` prints it.
+    pub(crate) fn state(&self, workspace: &str) -> String {
+        let pulled = self.run(&["state", "pull", workspace]);
+        assert_eq!(pulled.code, 0, "{}", pulled.stderr);
+        pulled.stdout
+    }
+
+    /// The file that holds the state of the only workspace with that name, without `.sealed`.
     pub(crate) fn state_file(&self, workspace: &str) -> PathBuf {
         let repositories = std::fs::read_dir(self.data_dir().join("states"));
         let below = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -794,7 +801,7 @@ pub(crate) fn workspace(name: &str, more: &str) -> String {
         false => "checks = \"off\"\n",
     };
     format!(
-        "[[workspace]]\nname = \"{name}\"\npath = \"{name}\"\nenv = {{ plan = {see}, apply = {see} }}\n{checks}{more}\n"
+        "[[workspace]]\nname = \"{name}\"\npath = \"{name}\"\nenv = {{ plan = {see}, apply = {see}, fork = {see} }}\n{checks}{more}\n"
     )
 }
 

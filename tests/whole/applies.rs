@@ -166,11 +166,14 @@ async fn a_state_without_a_backend_is_kept_with_its_versions_and_moves_with_the_
     let beside = || -> Vec<String> {
         let entries = std::fs::read_dir(state.parent().unwrap()).unwrap();
         let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".backup")).collect()
+        names
+            .filter(|name| name.ends_with(".backup.sealed"))
+            .collect()
     };
     let versions = beside();
     assert_eq!(versions.len(), 1, "{versions:?}");
-    let earlier = std::fs::read_to_string(state.with_file_name(&versions[0])).unwrap();
+    let version = state.with_file_name(&versions[0]);
+    let earlier = s.run(&["unseal", version.to_str().unwrap()]).stdout;
     assert!(earlier.contains("10.0.0.0/24"), "{earlier}");
 
     s.stop();

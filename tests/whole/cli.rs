@@ -8,7 +8,7 @@ use crate::scenario::{Scenario, declaration, file, root, workspace};
 use insta::assert_snapshot;
 
 /// Every command that has a help page of its own.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "demo",
     "serve",
     "dry-run",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 14] = [
     "cancel",
     "audit",
     "backup",
+    "unseal",
     "override",
     "completions",
 ];
@@ -41,10 +42,16 @@ fn every_command_explains_itself() {
         assert!(widest <= Some(100), "{command}: {widest:?} columns");
         assert_snapshot!(format!("help_{}", command.replace('-', "_")), ran.stdout);
     }
-    for command in ["test", "list"] {
-        let ran = folder.run(&["policy", command, "--help"]).ended_with(0);
+    for (above, command) in [
+        ("policy", "test"),
+        ("policy", "list"),
+        ("state", "pull"),
+        ("state", "push"),
+        ("key", "rotate"),
+    ] {
+        let ran = folder.run(&[above, command, "--help"]).ended_with(0);
         assert!(ran.stdout.contains("Examples:"), "{command} has no example");
-        assert_snapshot!(format!("help_policy_{command}"), ran.stdout);
+        assert_snapshot!(format!("help_{above}_{command}"), ran.stdout);
     }
 }
 

@@ -217,9 +217,15 @@ async fn a_merge_that_came_to_replace_what_its_reviewers_saw_changed_waits() {
 
     // Somebody moves the file and edits the state by hand: now the path differs too.
     std::fs::rename(s.world().join("subnet.txt"), s.world().join("moved.txt")).unwrap();
-    let state = s.state_file("network");
-    let text = std::fs::read_to_string(&state).unwrap();
-    std::fs::write(&state, text.replace("subnet.txt", "moved.txt")).unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(&s.state("network")).unwrap();
+    state["serial"] = (state["serial"].as_u64().unwrap() + 1).into();
+    let file = s.folder().join("mended.tfstate");
+    let text = state.to_string().replace("subnet.txt", "moved.txt");
+    std::fs::write(&file, text).unwrap();
+    let pushed = s.run(&["state", "push", "network", file.to_str().unwrap()]);
+    assert_eq!(pushed.code, 0, "{}", pushed.stderr);
+    let log = s.run(&["audit", "--workspace", "network"]).stdout;
+    assert!(log.contains("state pushed"), "{log}");
 
     let commit = s.repo.merge(pull, Method::Merge, "alice").unwrap();
     let comment = s

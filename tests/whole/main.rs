@@ -4,11 +4,13 @@
 //! All of it is one test crate: it is linked once, and a test that waits leaves its turn to another.
 
 mod applies;
+mod at_rest;
 mod check;
 #[path = "../checkout/mod.rs"]
 mod checkout;
 mod cli;
 mod commands;
+mod credentials;
 mod demo;
 mod documents;
 mod drift;

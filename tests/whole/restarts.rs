@@ -35,7 +35,7 @@ async fn merge_slow(s: &mut Scenario, milliseconds: u32) -> (u64, String) {
 }
 
 /// Waits until Terraform itself makes the slow file; it is the second apply of the scenario.
-async fn applying(s: &mut Scenario) {
+pub(crate) async fn applying(s: &mut Scenario) {
     let run = s.run_is("merge", "network", "applying").await;
     let folder = s.data_dir().join(format!("runs/{run}/1"));
     s.wait("the slow file being made", |_| {

@@ -140,6 +140,18 @@ async fn no_secret_is_in_what_is_posted_logged_or_recorded() {
         looked_at += usize::from(file.to_string_lossy().contains("mainstay.db"));
     }
     assert!(looked_at > 0, "the record is where it was looked for");
+    // What the daemon keeps of runs is sealed, or gone.
+    s.wait("everything of the runs to rest", |s| {
+        files_below(&s.data_dir())
+            .iter()
+            .all(|file| {
+                !String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default())
+                    .contains(INJECTED)
+            })
+            .then_some(())
+    })
+    .await;
+    assert!(s.state("network").contains(INJECTED));
     assert_eq!(secret_in(s.log().as_bytes()), None, "in the log");
     s.end().await;
 }

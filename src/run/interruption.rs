@@ -116,7 +116,7 @@ impl Evidence<'_> {
             commit,
             extent,
             made,
-            of: wanted.len(),
+            of: wanted.len() + self.plan.left_out.changes,
             told_by: match (parts, self.next) {
                 (Some(_), Some(_)) => ToldBy::Plan,
                 _ => ToldBy::Journal,
@@ -144,6 +144,13 @@ impl Evidence<'_> {
             .any(|output| next.outputs.iter().any(|o| o.name == output.name));
         if next.errored {
             return (Extent::Unknown, 0);
+        }
+        // What is not listed cannot be counted.
+        if self.plan.left_out.changes + next.left_out.changes > 0 {
+            return match next.changes.is_empty() && next.left_out.changes == 0 && !outputs_left {
+                true => (Extent::Done, made + self.plan.left_out.changes),
+                false => (Extent::Unknown, 0),
+            };
         }
         let extent = match (made, left) {
             (_, 0) if !outputs_left => Extent::Done,
@@ -185,16 +192,18 @@ impl Evidence<'_> {
 }
 
 /// Addresses of resources that an apply created and that the plan made after it creates again: the
-/// state does not have them.
+/// state does not have them. What a large plan does not list may be among them, and counts.
 pub fn unsaved(plan: &Plan, parts: &AppliedParts, next: &Plan) -> Vec<String> {
     let created = |address: &String| {
         let change = plan.changes.iter().find(|c| &c.address == address);
-        change.is_some_and(|c| matches!(c.action, Action::Create | Action::Replace))
+        change.map_or(plan.left_out.changes > 0, |c| {
+            matches!(c.action, Action::Create | Action::Replace)
+        })
     };
     let again = |address: &String| {
         let change = next.changes.iter().find(|c| &c.address == address);
         // What the state has and the world has lost since is drift, and rightly created again.
-        change.is_some_and(|c| c.action == Action::Create)
+        change.map_or(next.left_out.changes > 0, |c| c.action == Action::Create)
             && next.drift.iter().all(|c| &c.address != address)
     };
     parts
@@ -379,6 +388,35 @@ mod tests {
         let weighed = evidence.weigh(RunId(1), "a".repeat(40).parse().unwrap());
         assert_eq!(weighed.of, 3);
         (weighed.extent, weighed.made)
+    }
+
+    #[test]
+    fn what_a_large_plan_does_not_list_is_never_said_to_be_made() {
+        let mut large = plan(&[("x.a", Action::Create)]);
+        large.left_out.changes = 2000;
+        let parts = AppliedParts {
+            done: vec!["x.a".to_owned(), "x.unlisted".to_owned()],
+            ..AppliedParts::default()
+        };
+        let weigh = |next: &Plan| {
+            Evidence {
+                plan: &large,
+                journal: Journal::Ran(&parts),
+                before: None,
+                now: None,
+                next: Some(next),
+            }
+            .weigh(RunId(1), "a".repeat(40).parse().unwrap())
+        };
+        let mut next = plan(&[("x.b", Action::Create)]);
+        next.left_out.changes = 500;
+        let left = weigh(&next);
+        assert_eq!((left.extent, left.of), (Extent::Unknown, 2001));
+        // Whether it creates them again nobody can tell: a person looks.
+        assert_eq!(left.unsaved, ["x.a", "x.unlisted"]);
+        let over = weigh(&plan(&[]));
+        assert_eq!((over.extent, over.made), (Extent::Done, 2001));
+        assert!(over.unsaved.is_empty());
     }
 
     #[test]

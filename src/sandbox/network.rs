@@ -101,7 +101,7 @@ fn make() -> io::Result<()> {
     let group = rustix::process::getegid().as_raw();
     #[expect(
         deprecated,
-        reason = "the other one is unsafe for a flag about open files, which is not among these"
+        reason = "its successor wants a promise about a flag for open files, which is not among these"
     )]
     rustix::thread::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET)?;
     // Without this nobody but root may say which groups there are.

@@ -314,6 +314,7 @@ async fn a_state_that_cannot_be_pushed_either_is_shouted_about() {
     // The next apply does not write over it.
     bench.write("main.tf", ONE);
     job.state = State::Kept(bench.kept());
+    job.backend = mainstay::modules::Backend::None;
     let error = bench.plan_and_apply(&job).await.unwrap_err();
     assert!(
         matches!(error, EngineError::StrandedState { .. }),

@@ -153,7 +153,11 @@ async fn git_is_asked_for_credentials_and_refused() {
         403
     );
     let push = refs.replace("upload", "receive");
-    assert_eq!(ask_as(TOKEN, "GET", &push, &[], None).unwrap().status, 403);
+    let reads = [("metadata", "read"), ("contents", "read")];
+    hub.fine_grained_token("github_pat_2", "mainstay-bot", &[&repo], &reads);
+    let may_push = |token| ask_as(token, "GET", &push, &[], None).unwrap().status;
+    assert_eq!(may_push("github_pat_2"), 403);
+    assert_eq!(may_push(TOKEN), 200);
     repo.publish();
     assert!(
         git(work.path(), &["clone", "--quiet", &url(&hub, ""), "clone"])

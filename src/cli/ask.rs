@@ -1,13 +1,16 @@
 //! Commands to the daemon from its own machine.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, bail};
+use chrono::TimeDelta;
 
 use super::{ConfigArgument, Exit, shown};
 use crate::clock::now;
 use crate::config::Config;
 use crate::id::{RepoName, WorkspaceName};
 use crate::serve::DaemonSeen;
-use crate::store::{NewCommand, Store};
+use crate::store::{Command, CommandState, NewCommand, Store, StoreError};
 
 /// Writes a command into the record, where the daemon finds it.
 pub(super) fn ask(
@@ -85,8 +88,14 @@ pub(super) fn open(
     Ok((config, store, repo))
 }
 
+/// How long a daemon may take to answer before we no longer wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often its answer is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 fn note(store: &Store, repo: &RepoName, line: String) -> anyhow::Result<Exit> {
-    store.add_command(&NewCommand {
+    let asked = NewCommand {
         repo: repo.clone(),
         comment: None,
         issue: None,
@@ -94,14 +103,50 @@ fn note(store: &Store, repo: &RepoName, line: String) -> anyhow::Result<Exit> {
         line: line.clone(),
         written_at: now(),
         head: None,
-    })?;
+    };
+    store.add_command(&asked)?;
     match DaemonSeen::look(store)? {
-        DaemonSeen::Runs { .. } | DaemonSeen::Silent { .. } => anstream::eprintln!(
-            "Asked the daemon: `{line}` in {repo}. `mainstay status` shows what becomes of it."
+        DaemonSeen::Runs { .. } => {
+            let answer = answer(store, &asked)?;
+            match answer.map(|command| (command.state, command.reason)) {
+                Some((CommandState::Refused, reason)) => bail!(
+                    "the daemon refused `{line}` in {repo}: {}",
+                    reason.unwrap_or_else(|| "it gave no reason".to_owned())
+                ),
+                Some((CommandState::Accepted | CommandState::Done, _)) => anstream::eprintln!(
+                    "The daemon does it: `{line}` in {repo}. `mainstay status` shows what becomes of it."
+                ),
+                Some((CommandState::New, _)) | None => anstream::eprintln!(
+                    "Asked the daemon, which has not answered yet: `{line}` in {repo}. It answers after its \
+                     next look; `mainstay status` and `mainstay audit` show what becomes of it."
+                ),
+            }
+        }
+        DaemonSeen::Silent { .. } => anstream::eprintln!(
+            "Asked the daemon, which gives no sign of life: `{line}` in {repo}. `mainstay status` shows \
+             what becomes of it."
         ),
         DaemonSeen::Nowhere => anstream::eprintln!(
             "Noted for the daemon, which does not run now: `{line}` in {repo}. It is done when `mainstay serve` is started."
         ),
     }
     Ok(Exit::Nothing)
+}
+
+/// How a command of ours stands once the daemon has taken it up; as it stands where that takes long.
+fn answer(store: &Store, asked: &NewCommand) -> Result<Option<Command>, StoreError> {
+    let began = Instant::now();
+    loop {
+        let commands = store.commands(&asked.repo)?;
+        let ours = commands.into_iter().rev().find(|c| {
+            c.what.line == asked.line
+                && c.what.author == asked.author
+                && (c.what.written_at - asked.written_at).abs() < TimeDelta::milliseconds(1)
+        });
+        let taken_up = ours.as_ref().is_some_and(|c| c.state != CommandState::New);
+        if taken_up || began.elapsed() > PATIENCE {
+            return Ok(ours);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }

@@ -76,8 +76,12 @@ pub(super) fn push(
     }
     let by = std::env::var("USER").unwrap_or_else(|_| "the daemon's machine".to_owned());
     let states = (engine::state_mark(&kept.path), engine::state_mark(file));
-    store.state_is_pushed((&kept.repo, workspace), &by, states, now())?;
-    kept.push(file, force, now().timestamp())?;
+    // On the log before it is done, and only where it will be.
+    kept.push(file, force, now().timestamp(), || {
+        store
+            .state_is_pushed((&kept.repo, workspace), &by, states, now())
+            .map_err(Into::into)
+    })?;
     anstream::eprintln!(
         "The state of {workspace} in {} is the one of {} now; the one before it is kept as a version.",
         kept.repo,

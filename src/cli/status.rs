@@ -332,7 +332,11 @@ impl Page<'_> {
             let run = &merge["run"];
             if let Some(reason) = workspace["hold"].as_str() {
                 lines.push(format!("{name} is held at {at}: {}", one_line(reason)));
-                lines.push(format!("  `mainstay apply{repo} {name}` lets it go, `mainstay run {run}` shows the plan"));
+                lines.push(if reason.contains(" deny it: ") || reason.contains(" denies it: ") {
+                    format!("  `mainstay run {run}` shows the plan and what the policy says of it")
+                } else {
+                    format!("  `mainstay apply{repo} {name}` lets it go, `mainstay run {run}` shows the plan")
+                });
             }
             if let Some(summary) = workspace["failure"].as_str() {
                 lines.push(format!("{name} failed at {at}: {}", one_line(summary)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::facts::{
-    Consideration, Facts, ModuleChange, ProposalFacts, RunFacts, Settled, Standing, Trust,
+    Consideration, Facts, Found, ModuleChange, ProposalFacts, RunFacts, Settled, Standing, Trust,
 };
 use super::overriding::{self, Judged, Overriding};
 use super::schedule::{drift_order, latest, merge_order, merged_since};
@@ -378,6 +378,10 @@ fn apply(
             State::Queued | State::Preparing | State::Planning | State::Applying => {
                 effects.push(Effect::Join(run.id));
             }
+            // On the machine there is no issue to answer on: who names the workspace means its drift.
+            State::Applied if request.workspaces.contains(name) && has_drift(facts, name, run) => {
+                effects.extend(repair(name, asked, facts)?);
+            }
             State::Planned | State::Applied | State::Superseded | State::Interrupted => {}
         }
     }
@@ -387,6 +391,12 @@ fn apply(
         ));
     }
     Ok(effects)
+}
+
+/// Whether the last look for drift found some after this run.
+fn has_drift(facts: &Facts, name: &WorkspaceName, applied: &RunFacts) -> bool {
+    latest(facts, Purpose::Drift, name, None)
+        .is_some_and(|look| look.drift == Found::Yes && look.created_at >= applied.created_at)
 }
 
 fn is_never_applied(facts: &Facts, name: &WorkspaceName) -> bool {

@@ -168,7 +168,11 @@ fn denied(verdict: &Verdict, first: &Finding) -> String {
         _ => ("the policies", "deny"),
     };
     let way = match first.owners.as_slice() {
-        [] => "nobody may override it, so the change or the policy must be mended".to_owned(),
+        [] => format!(
+            "mend the change or the policy; nobody may override it but who has the daemon's machine, by \
+             `mainstay override {} REASON…`",
+            first.policy
+        ),
         [all] if all == "*" => format!(
             "who may write to the repository overrides it by `mainstay override {} REASON…`",
             first.policy

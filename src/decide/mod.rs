@@ -18,4 +18,4 @@ pub use facts::{
 pub use gate::{Approvals, Next, Ruling, after_plan};
 pub use overriding::{Judged, Overriding};
 pub use reviewed::Review;
-pub use schedule::{Action, drift_order, due, merged_since, next_drift, next_to_start};
+pub use schedule::{Action, Turns, drift_order, due, merged_since, next_drift, next_to_start};

@@ -1,6 +1,7 @@
 //! Which runs are due, which are superseded, and which start next.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
 use super::facts::{
     Consideration, Facts, Found, ModuleChange, Presence, ProposalFacts, RunFacts, Settled,
@@ -288,32 +289,87 @@ pub fn drift_order(facts: &Facts, known: &WorkspaceFacts, trigger: Trigger) -> O
     })
 }
 
-/// Which queued runs start now, at most `free` of them: merges before proposals before
-/// drift, older before newer, one in each workspace.
+/// One start in so many is for the repository that waits the longest, whatever its run is for: often
+/// enough that a flood of merges holds nobody up for long, and rarely enough that merges stay quick.
+const FAIR_EVERY: u64 = 4;
+
+/// What the starts so far mean for the next one. It begins anew with the daemon.
+#[derive(Debug, Clone, Default)]
+pub struct Turns {
+    /// How many runs were started.
+    starts: u64,
+    /// How many starts each repository that waits has seen go to others since its own last one.
+    passed: HashMap<RepoName, u64>,
+}
+
+impl Turns {
+    /// Takes note that a run of `repo` was started while the runs in `queued` waited.
+    pub fn started(&mut self, repo: &RepoName, queued: &[(RunId, NewRun)]) {
+        self.starts += 1;
+        let waiting: HashSet<&RepoName> = queued
+            .iter()
+            .map(|(_, run)| &run.repo)
+            .filter(|waiting| *waiting != repo)
+            .collect();
+        self.passed = waiting
+            .into_iter()
+            .map(|waiting| (waiting.clone(), self.passed_over(waiting) + 1))
+            .collect();
+    }
+
+    fn passed_over(&self, repo: &RepoName) -> u64 {
+        self.passed.get(repo).copied().unwrap_or_default()
+    }
+
+    fn next_is_fair(&self) -> bool {
+        self.starts % FAIR_EVERY == FAIR_EVERY - 1
+    }
+}
+
+/// Which queued run starts next, by its place in `queued`; `busy` holds the workspaces with a run under way, which take no other.
+///
+/// Merges start before proposals, and these before drift. Among runs of one kind that of the repository
+/// with the fewest runs under way starts first, then that of the repository which was passed over the
+/// most, then the oldest.
+///
+/// Every fourth start is a fair one: it goes to the repository that was passed over the most, whatever
+/// its run is for, and there to the oldest run that a person waits for. So each of `n` repositories that
+/// wait has a run started within `4 * n` starts, whatever the others queue. Within a repository, drift
+/// never goes before what a person waits for.
 pub fn next_to_start(
     queued: &[(RunId, NewRun)],
     busy: &HashSet<(RepoName, WorkspaceName)>,
-    free: usize,
-) -> Vec<RunId> {
-    let mut order: Vec<_> = queued.iter().collect();
-    order.sort_by_key(|(id, run)| {
-        let rank = match run.purpose {
-            Purpose::Merge => 0,
-            Purpose::Propose => 1,
-            Purpose::Drift => 2,
-        };
-        (rank, *id)
-    });
-    let mut taken: HashSet<(&RepoName, &WorkspaceName)> = busy
+    turns: &Turns,
+) -> Option<usize> {
+    let taken: HashSet<(&RepoName, &WorkspaceName)> = busy
         .iter()
         .map(|(repo, workspace)| (repo, workspace))
         .collect();
-    order
-        .into_iter()
-        .filter(|(_, run)| taken.insert((&run.repo, &run.workspace)))
-        .map(|(id, _)| *id)
-        .take(free)
-        .collect()
+    let mut under_way: HashMap<&RepoName, usize> = HashMap::new();
+    for (repo, _) in busy {
+        *under_way.entry(repo).or_default() += 1;
+    }
+    let able = queued
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, run))| !taken.contains(&(&run.repo, &run.workspace)));
+    let next = if turns.next_is_fair() {
+        able.min_by_key(|(_, (id, run))| {
+            let passed = Reverse(turns.passed_over(&run.repo));
+            (passed, run.purpose == Purpose::Drift, *id)
+        })
+    } else {
+        able.min_by_key(|(_, (id, run))| {
+            let rank = match run.purpose {
+                Purpose::Merge => 0,
+                Purpose::Propose => 1,
+                Purpose::Drift => 2,
+            };
+            let at_work = under_way.get(&run.repo).copied().unwrap_or_default();
+            (rank, at_work, Reverse(turns.passed_over(&run.repo)), *id)
+        })
+    };
+    next.map(|(place, _)| place)
 }
 
 fn unended(facts: &Facts, purpose: Purpose) -> impl Iterator<Item = &RunFacts> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{ApplyEnd, EngineError, FailedApply, Rescue, Stranded};
+use super::error::{ApplyEnd, EngineError, FailedApply, LockInfo, Rescue, Stranded};
+use super::events::from_text;
 use super::job::STRANDED;
 use super::planning::{digest, discard, flag, lock_in, lock_timeout, remove, restrict};
 use super::step::{Call, Finished};
@@ -212,29 +213,26 @@ impl Engine {
     /// Pushes a state that an earlier apply of the workspace could not save. Terraform refuses one of
     /// another lineage, and one that is older than what is there.
     ///
-    /// The copy that it is pushed from is gone afterwards, and `kept` with it where it was saved:
-    /// call it again as often as it failed.
+    /// `kept` stays as it is: call it again as often as it failed.
     pub async fn push_stranded(&self, job: &Job, kept: &Path, watch: &dyn Observer) -> Rescue {
         if job.state != State::Backend {
             return Rescue::NotTried;
         }
-        // Only from there may what runs in a sandbox read it.
+        // What runs in a sandbox may read it there; and under another name nobody takes it for one
+        // that this run could not save.
+        let copy = job.tmp_dir.join("pushing.tfstate");
         let copied = job
             .prepare()
             .map_err(|error| error.to_string())
             .and_then(|()| {
-                keep_stranded(kept, &job.work_dir)
+                copy_whole(kept, &copy)
                     .map_err(|error| format!("{} could not be copied: {error}", kept.display()))
             });
-        let copy = match copied {
-            Ok(copy) => copy,
-            Err(reason) => return Rescue::Failed(reason),
-        };
+        if let Err(reason) = copied {
+            return Rescue::Failed(reason);
+        }
         let rescue = self.push(job, &copy, watch).await;
         noting(job, "remove the copy of the unsaved state", remove(&copy));
-        if rescue == Rescue::Saved {
-            noting(job, "remove the pushed state", remove(kept));
-        }
         rescue
     }
 
@@ -334,6 +332,17 @@ pub fn take_stranded(start: &StepStart, folder: &Path) -> io::Result<Option<Path
     Ok(Some(kept))
 }
 
+/// The state that an apply, which was started there, could not save and that is still in its checkout.
+pub fn left_stranded(start: &StepStart) -> Option<PathBuf> {
+    let left = start.cwd.as_ref()?.join(STRANDED);
+    is_stranded(&left).then_some(left)
+}
+
+/// The lock that a command says it could not have, by the text that it printed.
+pub fn lock_in_text(text: &str) -> Option<LockInfo> {
+    lock_in(&from_text(text))
+}
+
 /// The state that an apply could not save, where one is kept in this folder.
 pub fn kept_stranded(folder: &Path) -> Option<PathBuf> {
     let kept = folder.join(STRANDED);
@@ -351,10 +360,17 @@ fn is_stranded(path: &Path) -> bool {
 /// Copies a stranded state into the work folder, whole and for its owner alone.
 fn keep_stranded(stranded: &Path, work_dir: &Path) -> io::Result<PathBuf> {
     let kept = work_dir.join(STRANDED);
-    let new = work_dir.join("errored.new");
-    fs::copy(stranded, &new)?;
-    restrict(&new)?;
-    fs::File::open(&new)?.sync_all()?;
-    fs::rename(&new, &kept)?;
+    copy_whole(stranded, &kept)?;
     Ok(kept)
+}
+
+/// Copies a file, and not what a link in its place leads to: all of it or nothing, for its owner alone.
+fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    let new = to.with_extension("new");
+    let mut source = super::planning::open_own(from)?;
+    let mut copy = fs::File::create(&new)?;
+    restrict(&new)?;
+    io::copy(&mut source, &mut copy)?;
+    copy.sync_all()?;
+    fs::rename(&new, to)
 }

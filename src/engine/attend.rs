@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::events::{ApplyOutcome, Record};
 use super::process::{Delivery, descendants, session_of};
 use super::step::Output;
-use super::supervise::{Ended, Mercy, read_end, read_running};
+use super::supervise::{Asked, Ended, Mercy, read_end, read_running};
 use super::{CancelToken, Engine, Observer, Step, StepEnd, StepStart, Stop};
+use crate::clock::{Timestamp, now};
 use crate::plan::Diagnostic;
 
 /// How often the output and the records are looked at.
@@ -22,6 +23,10 @@ const AFTER_KILL: Duration = Duration::from_secs(10);
 
 /// How long interrupted tests may take to destroy what they created: killed, they leave it.
 const AFTER_TEST: Duration = Duration::from_secs(60);
+
+/// A step whose time ran out while no daemon ran is asked to stop this much later: it may be about to
+/// end, or have been asked already.
+const AFTER_ADOPTION: Duration = Duration::from_secs(5);
 
 /// How waiting for a step ended.
 #[derive(Debug)]
@@ -188,13 +193,16 @@ pub struct AdoptedEnd {
     pub tail: String,
     /// Of an apply, what became of each resource that was to change, by address.
     pub resources: Vec<(String, ApplyOutcome)>,
+    /// The time that it had, where it took longer and was stopped for that.
+    pub overran: Option<Duration>,
 }
 
 impl Engine {
     /// Waits for a step that an earlier daemon started, to its end.
     ///
-    /// A cancelled `cancel` asks it to stop: once, and a plan is killed after
-    /// the engine's patience. It is safe to adopt a step again, and safe to
+    /// A cancelled `cancel` asks it to stop, and so does the end of the time that
+    /// it was recorded to have: once, and a plan is killed after the engine's
+    /// patience. It is safe to adopt a step again, and safe to
     /// adopt one that never started: that one is [`Adopted::Dead`].
     pub async fn adopt(
         &self,
@@ -203,7 +211,7 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Adopted {
         let limits = Limits {
-            deadline: None,
+            deadline: time_left(start, now()).and_then(|left| Instant::now().checked_add(left)),
             patience: self.patience_for(start.step),
         };
         let mut record = Record::of(start.step);
@@ -213,7 +221,12 @@ impl Engine {
         })
         .await;
         output.finish(&mut record, watch);
+        let overran = match (&attended.outcome, attended.stop) {
+            (_, Some(Stop::Cancelled)) | (Outcome::Dead | Outcome::StillRunning, _) => None,
+            (Outcome::Ended(ended), _) => overran(start, ended),
+        };
         let end = Box::new(AdoptedEnd {
+            overran,
             resources: record.outcomes(),
             tail: record.tail.text(),
             diagnostics: record.diagnostics,
@@ -233,9 +246,7 @@ impl Engine {
             workspace: start.workspace.clone(),
             step: start.step,
             dir: start.dir.clone(),
-            took: (crate::clock::now() - start.at)
-                .to_std()
-                .unwrap_or_default(),
+            took: (now() - start.at).to_std().unwrap_or_default(),
             ended,
         });
         adopted
@@ -247,5 +258,85 @@ impl Engine {
             Mercy::Expendable => self.patience.plan,
             Mercy::Spared => self.patience.apply,
         }
+    }
+}
+
+/// How long an adopted step still has before it is asked to stop; `None` where it is not asked.
+fn time_left(start: &StepStart, now: Timestamp) -> Option<Duration> {
+    let limit = start.limit?;
+    // A clock that was set back gives it all its time again, and no more.
+    let used = (now - start.at).to_std().unwrap_or_default();
+    Some(limit.saturating_sub(used).max(AFTER_ADOPTION))
+}
+
+/// The time that a step had, where it was stopped after it: whichever daemon asked, the record says so.
+fn overran(start: &StepStart, ended: &Ended) -> Option<Duration> {
+    let took = (ended.at - start.at).to_std().unwrap_or_default();
+    let asked = ended.asked != Asked::No && ended.limit.is_none();
+    start.limit.filter(|limit| asked && took >= *limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::engine::process::{ProcessMark, boot_id};
+    use crate::engine::supervise::Exit;
+
+    fn began(limit: Option<u64>) -> StepStart {
+        StepStart {
+            workspace: "network".parse().unwrap(),
+            step: Step::Apply,
+            dir: "/nowhere".into(),
+            cwd: None,
+            supervisor: ProcessMark::of(std::process::id().cast_signed()).unwrap(),
+            boot_id: boot_id(),
+            at: Timestamp::UNIX_EPOCH,
+            limit: limit.map(Duration::from_secs),
+        }
+    }
+
+    fn after(seconds: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    fn ended(asked: Asked, at: i64) -> Ended {
+        Ended {
+            exit: Exit::Code(1),
+            asked,
+            limit: None,
+            at: after(at),
+        }
+    }
+
+    #[test]
+    fn an_adopted_step_has_what_is_left_of_its_time_and_never_none() {
+        let left = |now| time_left(&began(Some(600)), after(now)).unwrap().as_secs();
+        assert_eq!([0, 100, 599, 7000].map(left), [600, 500, 5, 5]);
+        // The clock was set back.
+        assert_eq!(left(-100), 600);
+    }
+
+    #[test]
+    fn a_step_recorded_without_its_time_is_waited_for_as_long_as_it_takes() {
+        let mut record = serde_json::to_value(began(Some(600))).unwrap();
+        record.as_object_mut().unwrap().remove("limit");
+        let start: StepStart = serde_json::from_value(record).unwrap();
+        assert_eq!(start, began(None));
+        assert_eq!(time_left(&start, after(7000)), None);
+        assert_eq!(overran(&start, &ended(Asked::Interrupted, 7000)), None);
+    }
+
+    #[test]
+    fn a_step_overran_where_it_was_asked_to_stop_after_its_time() {
+        let start = began(Some(600));
+        let told = |asked, at| overran(&start, &ended(asked, at));
+        assert_eq!(
+            told(Asked::Interrupted, 700),
+            Some(Duration::from_secs(600))
+        );
+        assert_eq!(told(Asked::No, 700), None);
+        assert_eq!(told(Asked::Interrupted, 500), None);
     }
 }

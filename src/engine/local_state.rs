@@ -122,6 +122,9 @@ pub enum PushError {
         /// Of the kept one.
         kept: String,
     },
+    /// That it is done cannot be noted first.
+    #[error("nothing was done, since it cannot be noted")]
+    NotNoted(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It is not newer.
     #[error(
         "its serial is {new}, and that of the kept state is {kept}: give it a larger one, so that no plan that was made before is applied to it"
@@ -499,11 +502,18 @@ impl KeptState {
     /// # Errors
     ///
     /// [`PushError`] says what speaks against it; nothing is changed then.
-    pub fn push(&self, new: &Path, force: Force, unix: i64) -> Result<(), PushError> {
+    pub fn push(
+        &self,
+        new: &Path,
+        force: Force,
+        unix: i64,
+        note: impl FnOnce() -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Result<(), PushError> {
         let using = |path: &Path| {
             let path = path.to_owned();
             move |source| PushError::Io { path, source }
         };
+        fs::metadata(new).map_err(using(new))?;
         let head = read_head(new)
             .map_err(using(new))?
             .ok_or_else(|| PushError::NoState { path: new.into() })?;
@@ -537,6 +547,7 @@ impl KeptState {
                 });
             }
         }
+        note().map_err(PushError::NotNoted)?;
         if self.sealed().exists() {
             self.keep(kept.map_or(0, |kept| kept.serial), unix)?;
         }

@@ -39,7 +39,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-pub use self::applying::{kept_stranded, take_stranded};
+pub use self::applying::{kept_stranded, left_stranded, lock_in_text, take_stranded};
 pub use self::attend::{Adopted, AdoptedEnd};
 pub use self::cancel::CancelToken;
 pub use self::checking::Tests;
@@ -386,6 +386,9 @@ pub struct StepStart {
     pub boot_id: String,
     /// When.
     pub at: Timestamp,
+    /// How long it may take before it is asked to stop; `None` in records of before it was noted.
+    #[serde(default)]
+    pub limit: Option<Duration>,
 }
 
 /// A step that ended, or that is no longer waited for.

@@ -189,6 +189,7 @@ impl Engine {
             supervisor: ProcessMark::of(pid.cast_signed()).map_err(unstartable)?,
             boot_id: boot_id(),
             at: now(),
+            limit: Some(call.limit),
         };
         input.write_all(&line).await.map_err(unstartable)?;
         drop((line, order));

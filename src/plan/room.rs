@@ -59,6 +59,9 @@ pub struct LeftOut {
     pub destroyed: usize,
     /// Of these, so many are replaced.
     pub replaced: usize,
+    /// Of these, so many are created, replaced ones among them.
+    #[serde(default)]
+    pub created: usize,
     /// Of these, how many there are of each kind that exist before they change.
     pub existing: BTreeMap<String, usize>,
     /// So many resources that differ from the last state are not listed.
@@ -84,6 +87,8 @@ impl LeftOut {
         self.changes += 1;
         self.destroyed += usize::from(change.action == Action::Destroy);
         self.replaced += usize::from(change.action == Action::Replace);
+        let creates = matches!(change.action, Action::Create | Action::Replace);
+        self.created += usize::from(creates);
         if change.action.touches_what_exists() {
             let known = self.existing.contains_key(&change.kind) || self.existing.len() < KINDS;
             let kind = if known { change.kind.as_str() } else { "" };

@@ -196,20 +196,24 @@ impl Evidence<'_> {
 pub fn unsaved(plan: &Plan, parts: &AppliedParts, next: &Plan) -> Vec<String> {
     let created = |address: &String| {
         let change = plan.changes.iter().find(|c| &c.address == address);
-        change.map_or(plan.left_out.changes > 0, |c| {
+        change.map_or(plan.left_out.created > 0, |c| {
             matches!(c.action, Action::Create | Action::Replace)
         })
     };
     let again = |address: &String| {
         let change = next.changes.iter().find(|c| &c.address == address);
         // What the state has and the world has lost since is drift, and rightly created again.
-        change.map_or(next.left_out.changes > 0, |c| c.action == Action::Create)
+        change.map_or(next.left_out.created > 0, |c| c.action == Action::Create)
             && next.drift.iter().all(|c| &c.address != address)
     };
+    // More names than these are of no use to a person who looks.
+    const NAMED: usize = 100;
+    let again = |address: &&String| created(address) && again(address);
     parts
         .done
         .iter()
-        .filter(|address| created(address) && again(address))
+        .filter(again)
+        .take(NAMED)
         .cloned()
         .collect()
 }
@@ -394,6 +398,7 @@ mod tests {
     fn what_a_large_plan_does_not_list_is_never_said_to_be_made() {
         let mut large = plan(&[("x.a", Action::Create)]);
         large.left_out.changes = 2000;
+        large.left_out.created = 1000;
         let parts = AppliedParts {
             done: vec!["x.a".to_owned(), "x.unlisted".to_owned()],
             ..AppliedParts::default()
@@ -410,10 +415,14 @@ mod tests {
         };
         let mut next = plan(&[("x.b", Action::Create)]);
         next.left_out.changes = 500;
+        next.left_out.created = 500;
         let left = weigh(&next);
         assert_eq!((left.extent, left.of), (Extent::Unknown, 2001));
         // Whether it creates them again nobody can tell: a person looks.
         assert_eq!(left.unsaved, ["x.a", "x.unlisted"]);
+        // Where only updates are left, none of them is created a second time.
+        next.left_out.created = 0;
+        assert!(weigh(&next).unsaved.is_empty());
         let over = weigh(&plan(&[]));
         assert_eq!((over.extent, over.made), (Extent::Done, 2001));
         assert!(over.unsaved.is_empty());

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::clock::{Timestamp, now};
-use crate::decide::{Action, Stopping, due, next_drift, next_to_start};
+use crate::decide::{Action, Stopping, Turns, due, next_drift, next_to_start};
 use crate::fault::chain;
 use crate::fleet::{Fleet, Tracked};
 use crate::id::RunId;
@@ -25,6 +25,8 @@ pub(crate) struct Scheduler {
     under_way: HashMap<RunId, UnderWay>,
     /// How many runs are under way at once.
     at_once: usize,
+    /// Whose turn it is.
+    turns: Turns,
     /// Whether the last look found too little memory for one run more.
     room: Room,
     /// Hears of each run that ended.
@@ -64,6 +66,7 @@ impl Scheduler {
             owner: Owner::this_process(),
             under_way: HashMap::new(),
             at_once,
+            turns: Turns::default(),
             room: Room::Enough,
             ended,
         }
@@ -174,13 +177,19 @@ impl Scheduler {
             }
         }
         let free = self.at_once.saturating_sub(self.under_way.len());
-        for id in next_to_start(&queued, &busy, free) {
+        for _ in 0..free {
+            let Some(place) = next_to_start(&queued, &busy, &self.turns) else {
+                break;
+            };
             if self.look_for_room() == Room::Short {
                 // The end of a run is the next look.
                 break;
             }
+            let (id, run) = queued.swap_remove(place);
+            // Whoever has the workspace, this look starts nothing more in it.
+            busy.insert((run.repo.clone(), run.workspace));
             match self.fleet.store.claim(id, &self.owner.to_string(), now()) {
-                Ok(RunUpdate::Now(_)) => {}
+                Ok(RunUpdate::Now(_)) => self.turns.started(&run.repo, &queued),
                 // Another process, `mainstay drift` say, has taken the workspace or the run since:
                 // then it waits for the next tick, or is done there.
                 Ok(RunUpdate::Busy) | Err(StoreError::Illegal { .. }) => continue,

@@ -16,6 +16,7 @@ mod steps;
 mod tellings;
 mod workspaces;
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -96,7 +97,12 @@ impl Store {
     ///
     /// [`StoreError::Corrupt`] for a damaged file, which is left as it is.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(data_dir).map_err(|source| StoreError::Folder {
+        // What is in it is its owner's alone; a folder that is there stays as it is.
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir);
+        made.map_err(|source| StoreError::Folder {
             folder: data_dir.to_owned(),
             source,
         })?;

@@ -23,7 +23,7 @@ pub(crate) const APPLY_STATUS: &str = "mainstay/apply";
 pub(super) enum Outcome<'r> {
     Applied(&'r RunFacts),
     Held,
-    Bad,
+    Bad(&'r RunFacts),
     UnderWay,
     PassedOver,
 }
@@ -145,7 +145,7 @@ pub(super) fn outcome<'r>(
             State::Held => Outcome::Held,
             State::Failed | State::Cancelled => {
                 let later = since.iter().find(|r| r.state == State::Applied);
-                later.map_or(Outcome::Bad, |run| Outcome::Applied(run))
+                later.map_or(Outcome::Bad(run), |run| Outcome::Applied(run))
             }
             _ => Outcome::UnderWay,
         },
@@ -162,7 +162,7 @@ fn summed_up(
         let with_outcome = names.iter().zip(outcomes).filter(|(_, o)| wanted(o));
         with_outcome.map(|(name, _)| name.to_string()).collect()
     };
-    let not_applied = named(|o| matches!(o, Outcome::Bad));
+    let not_applied = named(|o| matches!(o, Outcome::Bad(_)));
     let applying = named(|o| matches!(o, Outcome::UnderWay));
     let held = named(|o| matches!(o, Outcome::Held));
     let superseded = named(|o| matches!(o, Outcome::PassedOver));

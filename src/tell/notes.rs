@@ -80,19 +80,8 @@ fn note(runs: &[RunFacts], commit: &CommitSha) -> Option<String> {
             Outcome::UnderWay | Outcome::Held => return None,
             Outcome::Applied(run) => ended("applied", commit, run),
             Outcome::PassedOver => "superseded before it was applied".to_owned(),
-            Outcome::Bad => {
-                let of_workspace = || runs.iter().filter(|run| &run.workspace == name);
-                let at = of_workspace().position(|run| &run.commit == commit)?;
-                let run = of_workspace()
-                    .skip(at)
-                    .filter(|run| matches!(run.state, State::Failed | State::Cancelled))
-                    .last()?;
-                let how = match run.state {
-                    State::Cancelled => "cancelled",
-                    _ => "failed",
-                };
-                ended(how, commit, run)
-            }
+            Outcome::Bad(run) if run.state == State::Cancelled => ended("cancelled", commit, run),
+            Outcome::Bad(run) => ended("failed", commit, run),
         };
         writeln!(text, "{name}: {line}").expect("a string takes whatever is written");
     }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tracing::warn;
 
 use super::recorder::Recorder;
-use super::{Leave, Outcome, Ready, Wishes, Worker};
+use super::{Leave, Outcome, Ready, Wishes, Worker, stranded_state};
 use crate::clock::now;
 use crate::engine::{self, EngineError, Job, SavedPlan};
 use crate::fleet::Came;
@@ -76,6 +76,10 @@ impl Worker {
             .await;
         if !matches!(applied, Err(EngineError::StillRunning { .. })) {
             for folder in folders.iter().flatten() {
+                if stranded_state(folder).is_some() {
+                    warn!(run.id = %id, "{} stays: it holds a state that is saved nowhere else", folder.display());
+                    continue;
+                }
                 if let Err(error) = std::fs::remove_dir_all(folder) {
                     warn!(run.id = %id, "{} cannot be removed: {error}", folder.display());
                 }

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 use super::recorder::Recorder;
 use super::{Ready, Wishes, Worker};
 use crate::engine::{
-    self, EngineError, Lock, LockInfo, OwnLock, PlanMode, Rescue, SavedPlan, Step, StepStart,
+    self, CancelToken, EngineError, Lock, LockInfo, OwnLock, PlanMode, Rescue, SavedPlan, Step,
+    StepStart,
 };
 use crate::fault::chain;
 use crate::id::RunId;
@@ -63,14 +64,25 @@ impl Worker {
                 continue;
             }
             let rows = store.steps(facts.id)?;
+            let journal = Kept::of(&rows);
+            let steps: Vec<StepStart> = rows
+                .into_iter()
+                .filter_map(|row| start_of(row.start))
+                .collect();
+            // What could not be copied when the apply ended, on a full disk, is still where it was.
+            if self.places.stranded(facts.id).is_none()
+                && let Some(apply) = steps.iter().find(|start| start.step == Step::Apply)
+            {
+                self.keep_stranded(facts.id, apply);
+            }
             return Ok(Some(Unfinished {
                 run: store.run(facts.id)?,
-                journal: Kept::of(&rows),
-                steps: rows
-                    .into_iter()
-                    .filter_map(|row| start_of(row.start))
-                    .collect(),
-                stranded: self.places.stranded(facts.id),
+                journal,
+                stranded: self.places.stranded(facts.id).or_else(|| {
+                    let apply = steps.iter().find(|start| start.step == Step::Apply);
+                    apply.and_then(engine::left_stranded)
+                }),
+                steps,
             }));
         }
         Ok(None)
@@ -109,7 +121,7 @@ impl Worker {
         let id = ready.run.id;
         let commit = before.run.what.commit.short();
         let rescue = match ready.run.what.purpose {
-            Purpose::Merge => self.rescue(ready, kept, observer).await,
+            Purpose::Merge => self.rescue(ready, before, observer).await,
             // It may write nothing.
             Purpose::Propose | Purpose::Drift => Rescue::NotTried,
         };
@@ -161,8 +173,45 @@ impl Worker {
         }))
     }
 
-    /// Pushes a state that an earlier apply could not save, in the clear or sealed.
-    async fn rescue(&self, ready: &Ready, kept: &Path, observer: &Recorder<'_>) -> Rescue {
+    /// Pushes a state that an earlier apply could not save, and forgets it. Where the lock is the one
+    /// that the dead apply left, which could free it no more than save, that is released first.
+    async fn rescue(&self, ready: &Ready, before: &Unfinished, observer: &Recorder<'_>) -> Rescue {
+        let mut rescue = self.push(ready, before.run.id, observer).await;
+        if let Rescue::Failed(said) = &rescue
+            && let Some(lock) = engine::lock_in_text(said)
+            && let Some(lock) = before.own_lock(&lock)
+        {
+            info!(run.id = %ready.run.id, lock, "The lock {lock} is the one that the dead apply left, and is released");
+            let cancel = CancelToken::new();
+            match self
+                .engine
+                .release_lock(&ready.job, lock, observer, &cancel)
+                .await
+            {
+                Ok(()) => rescue = self.push(ready, before.run.id, observer).await,
+                Err(error) => {
+                    warn!(run.id = %ready.run.id, "The lock {lock} could not be released: {}", chain(&error));
+                }
+            }
+        }
+        // An apply that was cut off while it pushed may have left it twice.
+        while rescue == Rescue::Saved
+            && let Some(left) = self.places.stranded(before.run.id)
+        {
+            if let Err(error) = remove(&left) {
+                warn!(run.id = %ready.run.id, "{} is saved and cannot be removed: {error}", left.display());
+                break;
+            }
+        }
+        rescue
+    }
+
+    /// Pushes the state that a run could not save, in the clear or sealed.
+    async fn push(&self, ready: &Ready, run: RunId, observer: &Recorder<'_>) -> Rescue {
+        // Asked for anew: it may have been sealed meanwhile.
+        let Some(kept) = &self.places.stranded(run) else {
+            return Rescue::Failed("it could not be taken out of the checkout".to_owned());
+        };
         if !is_sealed(kept) {
             return self.engine.push_stranded(&ready.job, kept, observer).await;
         }
@@ -180,13 +229,8 @@ impl Worker {
             .engine
             .push_stranded(&ready.job, &opened, observer)
             .await;
-        let gone = match rescue {
-            // The push took the open one away.
-            Rescue::Saved => remove(kept),
-            Rescue::Failed(_) | Rescue::NotTried => remove(&opened),
-        };
-        if let Err(error) = gone {
-            warn!(run.id = %ready.run.id, "The state beside {} cannot be removed: {error}", kept.display());
+        if let Err(error) = remove(&opened) {
+            warn!(run.id = %ready.run.id, "{} cannot be removed: {error}", opened.display());
         }
         rescue
     }

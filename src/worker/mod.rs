@@ -300,12 +300,12 @@ impl Worker {
         {
             return Ok(outcome);
         }
+        ready.unfinished = self.unfinished(&ready.run)?;
         if ready.run.what.purpose != Purpose::Propose {
-            ready.unfinished = self.unfinished(&ready.run)?;
             self.say_what_came_before(ready)?;
-            if let Some(failure) = self.save_stranded(ready, observer).await? {
-                return Ok(Outcome::Failed(Box::new(failure), None));
-            }
+        }
+        if let Some(failure) = self.save_stranded(ready, observer).await? {
+            return Ok(Outcome::Failed(Box::new(failure), None));
         }
         let saved = match self.plan(ready, mode, observer, wishes).await? {
             Ok(saved) => saved,
@@ -466,7 +466,16 @@ impl Worker {
             }
             _ => {
                 let parts = failure::parts(error);
-                Outcome::Failed(Box::new(failure::of_engine(error, redactor)), parts)
+                let mut failure = failure::of_engine(error, redactor);
+                // What could not be reached for this reason looks like an outage.
+                if parts.is_none() && !engine::refused(&ready.job.work_dir).is_empty() {
+                    failure.advice = Some(
+                        "it asked for hosts that `network` does not allow, which are named below; where it \
+                         needs one, who runs Mainstay lists it under `[sandbox] network`"
+                            .to_owned(),
+                    );
+                }
+                Outcome::Failed(Box::new(failure), parts)
             }
         }
     }

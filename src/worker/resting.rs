@@ -1,6 +1,7 @@
 //! What of a run rests on the disk when nobody works on it: sealed, or gone.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use tracing::warn;
@@ -16,6 +17,12 @@ use crate::seal::{Keys, Kind, Label, remove, sealed_name};
 
 /// The name of a state that an apply could not save, as Terraform gives it.
 pub(super) const STRANDED: &str = "errored.tfstate";
+
+/// The name of one that was pushed afterwards.
+const PUSHED: &str = "pushed.tfstate";
+
+/// Two that put one run to rest at once, as a taking-over and a sweep may, would meet in one file.
+static RESTING: Mutex<()> = Mutex::new(());
 
 impl Worker {
     /// The state that Mainstay keeps of what a run works on.
@@ -51,6 +58,7 @@ impl Worker {
 /// Removes the plans that attempts at a run left, and seals their logs, until when the settings keep
 /// them. It may be killed at any instant and be repeated.
 pub fn put_to_rest(places: &Places, config: &Config, run: &Run, attempts: Vec<PathBuf>) {
+    let _alone = RESTING.lock().unwrap_or_else(PoisonError::into_inner);
     let keys = Keys::of(&config.data_dir, config.key_file.as_deref());
     let label = Label {
         kind: Kind::Log,
@@ -98,9 +106,12 @@ pub fn put_to_rest(places: &Places, config: &Config, run: &Run, attempts: Vec<Pa
         }
     }
     folders.push(places.run(run.id));
-    for state in folders.iter().map(|folder| folder.join(STRANDED)) {
-        if state.is_file() {
-            seal(&state, &stranded);
+    for folder in &folders {
+        for (name, label) in [(STRANDED, &stranded), (PUSHED, &label)] {
+            let state = folder.join(name);
+            if state.is_file() {
+                seal(&state, label);
+            }
         }
     }
 }

@@ -8,9 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use mainstay::engine::{
-    ApplyEnd, ApplyOutcome, Changes, EngineError, FailedApply, KeptState, Progress, Remedy, Rescue,
-    State, Step, environment, supervise::Exit,
+    self, ApplyEnd, ApplyOutcome, Changes, EngineError, FailedApply, KeptState, Progress, Remedy,
+    Rescue, SavedPlan, State, Step, environment, supervise::Exit,
 };
+
+use mainstay::plan::{self, FingerprintKey, StateVersion};
 
 use crate::bench::Bench;
 
@@ -25,6 +27,24 @@ fn failed(error: EngineError) -> FailedApply {
         EngineError::ApplyFailed(failed) => *failed,
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_saved_plan_names_the_version_of_the_state_that_it_was_made_on() {
+    let bench = Bench::new(ONE);
+    let job = bench.job();
+    let made_on = |plan: &SavedPlan| {
+        let key = FingerprintKey::new([1; 32]);
+        plan::look_into(&plan.file, &key).unwrap().state
+    };
+    let first = bench.plan(&job).await.unwrap();
+    assert_eq!(made_on(&first), StateVersion::default());
+    bench.apply(&job, first).await.unwrap();
+    bench.write("main.tf", &ONE.replace("\"x\"", "\"y\""));
+    let second = bench.plan(&job).await.unwrap();
+    let kept = engine::state_mark(&bench.kept().path).unwrap();
+    assert!(!kept.lineage.is_empty() && kept.serial > 0, "{kept:?}");
+    assert_eq!(made_on(&second), kept);
 }
 
 #[tokio::test]

@@ -171,13 +171,14 @@ async fn an_apply_that_does_not_stop_is_reported_and_not_killed() {
     let start = bench.seen.last();
     let never = mainstay::engine::CancelToken::new();
     let adopted = bench.engine.adopt(&start, &bench.seen, &never).await;
-    let Adopted::Ended(_, ended) = adopted else {
+    let Adopted::Ended(end, ended) = adopted else {
         panic!("{adopted:?}")
     };
     assert_eq!(
         (ended.exit, ended.asked),
         (Exit::Code(0), Asked::Interrupted)
     );
+    assert_eq!(end.overran, Some(job.apply_timeout));
 }
 
 #[tokio::test]
@@ -349,6 +350,40 @@ async fn an_adopted_step_can_be_stopped() {
         (Exit::Code(1), Asked::Interrupted)
     );
     assert_eq!(end.resources[0].1, ApplyOutcome::NotReached);
+    assert_eq!(end.overran, None);
+}
+
+#[tokio::test]
+async fn an_adopted_apply_that_takes_too_long_is_asked_to_stop_once() {
+    let bench = Bench::new(&slow(9));
+    let job = bench.job();
+    let plan = bench.plan(&job).await.unwrap();
+    {
+        let apply = bench.apply(&job, plan);
+        tokio::select! {
+            _ = apply => panic!("it was to be dropped"),
+            () = until(|| bench.seen.saw(&begun())) => {}
+        }
+    }
+    let mut start = bench.seen.last();
+    assert_eq!(start.limit, Some(job.apply_timeout));
+    let limit = Duration::from_secs(1);
+    start.limit = Some(limit);
+    let adopted = bench.engine.adopt(&start, &bench.seen, &bench.cancel).await;
+    let Adopted::Ended(end, ended) = adopted else {
+        panic!("{adopted:?}")
+    };
+    assert_eq!(
+        (ended.exit, ended.asked),
+        (Exit::Code(1), Asked::Interrupted)
+    );
+    assert_eq!(end.overran, Some(limit));
+    assert!(
+        end.resources
+            .contains(&("terraform_data.later".to_owned(), ApplyOutcome::NotReached))
+    );
+    // Terraform that is asked once saves what it did.
+    assert!(bench.read_state().contains("\"slow\""));
 }
 
 #[tokio::test]

@@ -199,7 +199,12 @@ fn it_keeps_running_to_be_played_with_until_ctrl_c() {
         "{found}"
     );
     let asked = demo.shell("mainstay apply web");
-    assert!(asked.contains("Asked the daemon"), "{asked}");
+    assert!(asked.contains("The daemon does it"), "{asked}");
+    let gone = drift
+        .strip_prefix("rm ")
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap();
+    eventually(|| Path::new(gone).exists());
 
     assert_eq!(demo.interrupt(), Some(0));
     assert!(

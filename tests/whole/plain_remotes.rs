@@ -312,7 +312,7 @@ async fn a_hold_is_let_go_from_the_command_line() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
     assert!(
         ran.stderr
-            .starts_with("Asked the daemon: `mainstay apply network`"),
+            .starts_with("The daemon does it: `mainstay apply network`"),
         "{}",
         ran.stderr
     );

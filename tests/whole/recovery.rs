@@ -19,7 +19,7 @@ fn three(milliseconds: u32) -> String {
 
 /// One file that takes its time.
 fn slow(content: &str) -> String {
-    root(&[&file("slow", content, "delay_ms = 4000")])
+    root(&[&file("slow", content, "delay_ms = 8000")])
 }
 
 /// Proposes a root module for `network`, and merges it once it is planned.
@@ -196,7 +196,11 @@ async fn a_state_that_was_not_saved_is_pushed_before_anything_is_planned_without
     s.says(pull, "alice", "mainstay apply", &["confused", "eyes"])
         .await;
     let comment = s.comment_with(pull, "is still not saved").await;
-    assert!(comment.contains("terraform state push /"), "{comment}");
+    assert!(
+        comment.contains("`mainstay unseal /")
+            && comment.contains("terraform state push errored.tfstate`"),
+        "{comment}"
+    );
     let waiting = s.run(&["status"]).stdout;
     assert!(waiting.contains("is still not saved"), "{waiting}");
     assert_eq!(s.starts("plan"), plans, "nothing is planned without it");

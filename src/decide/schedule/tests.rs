@@ -433,10 +433,13 @@ fn after_a_repair_the_world_is_looked_at_again_at_once() {
     );
 }
 
-#[test]
-fn merges_start_before_proposals_and_proposals_before_drift() {
-    let order = |purpose, workspace: &str| NewRun {
-        repo: "acme/infra".parse().unwrap(),
+fn repo(number: usize) -> RepoName {
+    format!("acme/repo-{number}").parse().unwrap()
+}
+
+fn order(of: usize, purpose: Purpose, workspace: &str) -> NewRun {
+    NewRun {
+        repo: repo(of),
         workspace: name(workspace),
         purpose,
         proposal: None,
@@ -445,21 +448,119 @@ fn merges_start_before_proposals_and_proposals_before_drift() {
         tree: tree(1),
         inputs: String::new(),
         trigger: Trigger::Commit,
-    };
+    }
+}
+
+/// A queue with the hand that takes from it, as the scheduler does.
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<(RunId, NewRun)>,
+    busy: HashSet<(RepoName, WorkspaceName)>,
+    turns: Turns,
+}
+
+impl Queue {
+    fn of(runs: impl IntoIterator<Item = (usize, Purpose, &'static str)>) -> Self {
+        let runs = runs.into_iter().zip(1..);
+        Self {
+            waiting: runs
+                .map(|((of, purpose, workspace), id)| (RunId(id), order(of, purpose, workspace)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Starts the next run.
+    fn start(&mut self) -> Option<(RunId, NewRun)> {
+        let place = next_to_start(&self.waiting, &self.busy, &self.turns)?;
+        let (id, run) = self.waiting.swap_remove(place);
+        self.turns.started(&run.repo, &self.waiting);
+        let place = (run.repo.clone(), run.workspace.clone());
+        assert!(self.busy.insert(place), "two runs in one workspace");
+        Some((id, run))
+    }
+
+    /// Starts one after the other what may start beside each other.
+    fn start_all(&mut self) -> Vec<i64> {
+        std::iter::from_fn(|| self.start())
+            .map(|(id, _)| id.0)
+            .collect()
+    }
+
+    /// Starts one run and ends it before the next one.
+    fn one_by_one(&mut self) -> Vec<i64> {
+        std::iter::from_fn(|| {
+            self.busy.clear();
+            self.start()
+        })
+        .map(|(id, _)| id.0)
+        .collect()
+    }
+}
+
+#[test]
+fn merges_start_before_proposals_and_proposals_before_drift() {
     let waiting = [
-        (RunId(1), order(Purpose::Drift, "a")),
-        (RunId(2), order(Purpose::Propose, "b")),
-        (RunId(3), order(Purpose::Merge, "c")),
-        (RunId(4), order(Purpose::Propose, "c")),
+        (0, Purpose::Drift, "a"),
+        (0, Purpose::Propose, "b"),
+        (0, Purpose::Merge, "c"),
+        (0, Purpose::Propose, "c"),
     ];
-    let none = HashSet::new();
-    assert_eq!(
-        next_to_start(&waiting, &none, 9),
-        [RunId(3), RunId(2), RunId(1)]
-    );
-    assert_eq!(next_to_start(&waiting, &none, 1), [RunId(3)]);
-    let busy = HashSet::from([("acme/infra".parse().unwrap(), name("c"))]);
-    assert_eq!(next_to_start(&waiting, &busy, 9), [RunId(2), RunId(1)]);
+    assert_eq!(Queue::of(waiting).start_all(), [3, 2, 1]);
+    let mut taken = Queue::of(waiting);
+    taken.busy.insert((repo(0), name("c")));
+    assert_eq!(taken.start_all(), [2, 1]);
+}
+
+#[test]
+fn repositories_take_turns_with_their_merges() {
+    let mut queue = Queue::of([
+        (0, Purpose::Merge, "a"),
+        (0, Purpose::Merge, "b"),
+        (0, Purpose::Merge, "c"),
+        (1, Purpose::Merge, "a"),
+        (1, Purpose::Merge, "b"),
+        (2, Purpose::Merge, "a"),
+    ]);
+    assert_eq!(queue.one_by_one(), [1, 4, 6, 2, 5, 3]);
+}
+
+#[test]
+fn a_repository_with_fewer_runs_under_way_goes_first() {
+    let mut queue = Queue::of([(0, Purpose::Merge, "a"), (1, Purpose::Merge, "a")]);
+    queue.busy.insert((repo(0), name("long")));
+    assert_eq!(queue.start_all(), [2, 1]);
+}
+
+#[test]
+fn every_fourth_start_is_for_whoever_waits_the_longest() {
+    let mut queue = Queue::of([
+        (1, Purpose::Propose, "a"),
+        (2, Purpose::Drift, "a"),
+        (0, Purpose::Merge, "a"),
+        (0, Purpose::Merge, "b"),
+        (0, Purpose::Merge, "c"),
+        (0, Purpose::Merge, "d"),
+        (0, Purpose::Merge, "e"),
+        (0, Purpose::Merge, "f"),
+        (0, Purpose::Merge, "g"),
+    ]);
+    assert_eq!(queue.one_by_one(), [3, 4, 5, 1, 6, 7, 8, 2, 9]);
+}
+
+#[test]
+fn drift_never_goes_before_what_a_person_waits_for_in_its_repository() {
+    let mut queue = Queue::of([
+        (0, Purpose::Drift, "a"),
+        (0, Purpose::Merge, "b"),
+        (0, Purpose::Merge, "c"),
+        (0, Purpose::Merge, "d"),
+        (0, Purpose::Propose, "e"),
+        (0, Purpose::Merge, "f"),
+        (0, Purpose::Merge, "g"),
+    ]);
+    // The proposal does not wait for merges without end either.
+    assert_eq!(queue.one_by_one(), [2, 3, 4, 5, 6, 7, 1]);
 }
 
 const STATES: [State; 11] = [
@@ -582,6 +683,50 @@ fn record(facts: &mut Facts, actions: &[Action]) {
 }
 
 proptest! {
+    #[test]
+    fn no_repository_starves_another(
+        quiet in prop::collection::vec(
+            (prop_oneof![Just(Purpose::Merge), Just(Purpose::Propose), Just(Purpose::Drift)], 0..30_usize),
+            1..8,
+        ),
+        floods in 1..4_usize,
+        slots in 1..5_usize,
+    ) {
+        // Some repositories queue merges without end; each of the others has one run, at some time.
+        let n = floods + quiet.len();
+        let mut queue = Queue::default();
+        let mut under_way = std::collections::VecDeque::new();
+        let mut waits: HashMap<RepoName, usize> = HashMap::new();
+        for tick in 0..30 + 4 * n + 1 {
+            let id = |place| RunId(i64::try_from(tick * 100 + place).unwrap());
+            for flood in 0..floods {
+                for more in 0..2 {
+                    let workspace = format!("w{tick}-{more}");
+                    queue.waiting.push((id(flood * 2 + more), order(flood, Purpose::Merge, &workspace)));
+                }
+            }
+            for (at, (purpose, arrives)) in quiet.iter().enumerate() {
+                if *arrives == tick {
+                    let of = floods + at;
+                    queue.waiting.push((id(50 + at), order(of, *purpose, "only")));
+                    waits.insert(repo(of), 0);
+                }
+            }
+            if under_way.len() == slots {
+                let ended = under_way.pop_front().unwrap();
+                queue.busy.remove(&ended);
+            }
+            let (_, run) = queue.start().unwrap();
+            waits.remove(&run.repo);
+            under_way.push_back((run.repo, run.workspace));
+            for (waiting, starts) in &mut waits {
+                *starts += 1;
+                prop_assert!(*starts < 4 * n, "{waiting} waits for {starts} starts");
+            }
+        }
+        prop_assert!(waits.is_empty());
+    }
+
     #[test]
     fn what_is_due_comes_to_an_end(mut facts in any_facts()) {
         // What one look supersedes may let the next start something; then it is quiet.

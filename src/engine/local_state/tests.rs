@@ -263,7 +263,7 @@ fn a_state_by_hand_must_continue_the_kept_one() {
     let new = rig.folder.path().join("new");
     let push = |text: String, force| {
         fs::write(&new, text).unwrap();
-        rig.state.push(&new, force, 1000)
+        rig.state.push(&new, force, 1000, || Ok(()))
     };
     let other = state(9).replace("\"l\"", "\"other\"");
     assert!(matches!(
@@ -294,12 +294,14 @@ fn a_state_by_hand_waits_for_an_apply() {
     let new = rig.folder.path().join("new");
     fs::write(&new, state(8)).unwrap();
     for force in [Force::No, Force::Yes] {
-        let refused = rig.state.push(&new, force, 1000);
+        let refused = rig.state.push(&new, force, 1000, || Ok(()));
         assert!(matches!(refused, Err(PushError::Open)));
     }
     // What an apply left cut may be replaced, by force.
     fs::write(rig.state.opened(), "").unwrap();
-    rig.state.push(&new, Force::No, 1000).unwrap_err();
-    rig.state.push(&new, Force::Yes, 1000).unwrap();
+    rig.state
+        .push(&new, Force::No, 1000, || Ok(()))
+        .unwrap_err();
+    rig.state.push(&new, Force::Yes, 1000, || Ok(())).unwrap();
     assert_eq!(rig.look(), Condition::Sound(8));
 }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::resting::STRANDED;
 use super::{Owner, Recorder, Worker, failure};
-use crate::clock::now;
+use crate::clock::{human_duration, now};
 use crate::engine::supervise::{Ended, Exit};
 use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, StepStart};
 use crate::plan::Diagnostic;
@@ -236,9 +236,12 @@ fn failure_of(end: &AdoptedEnd, ended: &Ended) -> Failure {
         Exit::Signal(signal) => format!("was ended by signal {signal}"),
         Exit::NotStarted(reason) => format!("did not start: {reason}"),
     };
-    let how = match ended.limit {
-        Some(hit) => format!("{hit} and was stopped"),
-        None => how,
+    let how = match (ended.limit, end.overran) {
+        (Some(hit), _) => format!("{hit} and was stopped"),
+        (None, Some(limit)) => {
+            format!("took longer than {} and was stopped", human_duration(limit))
+        }
+        (None, None) => how,
     };
     // The values that the run knew as secret are not known any more: where a message could hold
     // one, it stays in the log file.

@@ -13,6 +13,7 @@ use hcl_edit::visit::Visit;
 
 use super::Backend;
 use super::demand::{self, Found, Kind};
+use super::heredoc;
 use super::mention::{Anchor, Mention, Mentions, chosen_folder};
 
 /// Files of more bytes than this count, but are not parsed: nobody writes them by hand.
@@ -159,6 +160,8 @@ impl Configuration {
                     ..Self::default()
                 },
                 Ok(body) => Self {
+        } else if let Some((line, message)) = heredoc::doubt(text) {
+            guess(text, fault(Some(line), message))
                     demands: demand::read(&body, text, kind_of(name)),
                     ..read(&body, text)
                 },

@@ -10,6 +10,7 @@ mod closure;
 mod configuration;
 mod demand;
 mod discover;
+mod heredoc;
 mod mention;
 mod path;
 mod reader;

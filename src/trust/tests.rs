@@ -377,6 +377,36 @@ fn a_refusal_says_where_what_and_what_to_do() {
         &head,
         &resolved(&head, Trust::default()),
         Base::Tree(&base()),
+#[test]
+fn a_file_with_a_heredoc_that_terraform_ends_elsewhere_is_refused() {
+    let backend = "terraform {\n  backend \"s3\" {}\n}\n";
+    for (end, line) in [("EOT # x", 3), ("EOT/**/", 3), ("\u{c}EOT", 3)] {
+        let text = format!(
+            "locals {{\n  a = <<EOT\n{end}\n}}\n{backend}locals {{\n  b = <<EOT\nEOT\n}}\n"
+        );
+        let head = base().file("net/x.tf", text);
+        is_refused(
+            &base(),
+            &head,
+            Rule::Unreadable,
+            &format!("net/x.tf:{line}"),
+        );
+    }
+    // The parser takes the first for a line of the text, which goes on to the second.
+    let text =
+        format!("locals {{\n  a = <<EOT\nEOT\n}}\n{backend}locals {{\n  b = <<EOT\nEOT\n}}\n");
+    let head = base().file("net/x.tf", text);
+    is_refused(&base(), &head, Rule::Unreadable, "net/x.tf:3");
+    let lock = "a = <<EOT\nEOT # x\nprovider \"evil.example/x/y\" {}\nb = <<EOT\nEOT\n";
+    let head = base().file("net/.terraform.lock.hcl", lock);
+    is_refused(
+        &base(),
+        &head,
+        Rule::Unreadable,
+        "net/.terraform.lock.hcl:2",
+    );
+}
+
     )
     .unwrap();
     let said: Vec<String> = found

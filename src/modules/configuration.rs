@@ -98,8 +98,9 @@ pub(super) fn is_configuration(name: &str) -> bool {
 
 /// Whether the settings of a file of this name win over those of others.
 pub(super) fn is_override(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default();
-    stem == "override" || stem.ends_with("_override")
+    let endings = [".tf.json", ".tofu.json", ".tf", ".tofu"];
+    let stem = endings.iter().find_map(|ending| name.strip_suffix(ending));
+    stem.is_some_and(|stem| stem == "override" || stem.ends_with("_override"))
 }
 
 impl Configuration {
@@ -470,7 +471,9 @@ mod tests {
             assert!(!is_configuration(name), "{name}");
         }
         assert!(is_override("override.tf") && is_override("x_override.tf.json"));
-        assert!(!is_override("overrides.tf"));
+        assert!(is_override("a.b_override.tf") && is_override("a.override_override.tofu"));
+        assert!(!is_override("overrides.tf") && !is_override("a.override.tf"));
+        assert!(!is_override("override.x.tf"));
     }
 
     /// Half a megabyte of each shape that makes a recursive parser recurse.

@@ -256,28 +256,35 @@ fn required(attribute: &Attribute, text: &Text<'_>, block: Option<usize>) -> Fou
     let source = match &attribute.value {
         // Only a version, as it was written once.
         Expression::String(_) => Source::Implied,
-        Expression::Object(object) => match entry(object, "source") {
-            None => Source::Implied,
-            Some(Expression::String(source)) => Source::Written(source.as_str().to_owned()),
-            Some(_) => Source::Computed,
-        },
+        Expression::Object(object) => source_of(object),
         _ => Source::Computed,
     };
     let name = attribute.key.as_str().to_owned();
     (line.or(block), Asked::Provider { name, source })
 }
 
-fn entry<'o>(object: &'o Object, wanted: &str) -> Option<&'o Expression> {
-    let named = |key: &ObjectKey| match key {
-        ObjectKey::Ident(name) => name.as_str() == wanted,
-        ObjectKey::Expression(Expression::String(name)) => name.as_str() == wanted,
-        ObjectKey::Expression(Expression::Variable(name)) => name.as_str() == wanted,
-        ObjectKey::Expression(_) => false,
-    };
-    object
-        .iter()
-        .find(|(key, _)| named(key))
-        .map(|(_, value)| value.expr())
+/// What an object of `required_providers` says of its source.
+fn source_of(object: &Object) -> Source {
+    let mut source = Source::Implied;
+    for (key, value) in object {
+        let name = match key {
+            ObjectKey::Ident(name) => name.as_str(),
+            ObjectKey::Expression(Expression::String(name)) => name.as_str(),
+            ObjectKey::Expression(Expression::Variable(name)) => name.as_str(),
+            // Any name may come of it.
+            ObjectKey::Expression(_) => return Source::Computed,
+        };
+        if name == "source" {
+            source = match (source, value.expr()) {
+                (Source::Implied, Expression::String(text)) => {
+                    Source::Written(text.as_str().to_owned())
+                }
+                // Of two sources nobody sees which it is.
+                _ => return Source::Computed,
+            };
+        }
+    }
+    source
 }
 
 /// All that a block says: comments, spaces and the order of its lines make no difference.

@@ -226,6 +226,18 @@ fn a_list_of_providers_holds_for_every_way_to_ask_for_one() {
             "terraform {\n required_providers {\n  x = { source = local.x }\n }\n}",
             3,
         ),
+        (
+            "terraform {\n required_providers {\n  aws = { (\"source\") = \"evil.example/x/y\" }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  aws = { \"${\"source\"}\" = \"evil.example/x/y\" }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  aws = { source = \"acme/aws\", \"source\" = \"evil.example/x/y\" }\n }\n}",
+            3,
+        ),
         ("\nresource \"aws_vpc\" \"x\" {}", 2),
         ("\ndata \"external\" \"x\" {}", 2),
         ("\nephemeral \"vault_x\" \"x\" {}", 2),
@@ -366,18 +378,6 @@ fn a_file_that_cannot_be_read_is_refused_where_it_may_ask_for_something() {
 }
 
 #[test]
-fn a_refusal_says_where_what_and_what_to_do() {
-    let head = base()
-        .file(
-            "net/m.tf",
-            "module \"m\" { source = \"http://x.example/y.zip\" }\n",
-        )
-        .file("net/z_override.tf", s3("mine"));
-    let found = refusals(
-        &head,
-        &resolved(&head, Trust::default()),
-        Base::Tree(&base()),
-#[test]
 fn a_file_with_a_heredoc_that_terraform_ends_elsewhere_is_refused() {
     let backend = "terraform {\n  backend \"s3\" {}\n}\n";
     for (end, line) in [("EOT # x", 3), ("EOT/**/", 3), ("\u{c}EOT", 3)] {
@@ -407,6 +407,18 @@ fn a_file_with_a_heredoc_that_terraform_ends_elsewhere_is_refused() {
     );
 }
 
+#[test]
+fn a_refusal_says_where_what_and_what_to_do() {
+    let head = base()
+        .file(
+            "net/m.tf",
+            "module \"m\" { source = \"http://x.example/y.zip\" }\n",
+        )
+        .file("net/z_override.tf", s3("mine"));
+    let found = refusals(
+        &head,
+        &resolved(&head, Trust::default()),
+        Base::Tree(&base()),
     )
     .unwrap();
     let said: Vec<String> = found

@@ -25,7 +25,7 @@ use crate::id::ObjectId;
 use crate::workspace::{Declaration, Settings, Workspace};
 
 pub use demand::{Asked, Demand, Source};
-pub use path::{FollowError, Followed, follow};
+pub use path::{FollowError, Followed, follow, follow_source};
 
 use reader::Reader;
 

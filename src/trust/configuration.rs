@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Base, Refusal};
 use crate::modules::{
     Asked, Demand, DemandReader, EntryKind, FollowError, Part, Resolved, Source, Tree, TreeError,
-    follow,
+    follow_source,
 };
 use crate::workspace::{ModuleSource, ProviderAddress, Rule, Trust};
 
@@ -122,7 +122,7 @@ impl Judge<'_> {
         demand: &Demand,
         source: &str,
     ) -> Result<Option<String>, TreeError> {
-        match follow(self.tree, dir, source) {
+        match follow_source(self.tree, dir, source) {
             Ok(followed) => {
                 let files = self.tree.files();
                 let is_submodule = |path: &str| {

@@ -26,8 +26,8 @@ use crate::id::ObjectId;
 use crate::workspace::{Declaration, Settings, Workspace};
 
 pub use configuration::{BackendSettings, is_configuration};
-pub use demand::{Asked, Demand, Source};
-pub use path::{FollowError, Followed, follow, follow_source};
+pub use demand::{Asked, Demand, Source, Values};
+pub use path::{FollowError, Followed, cleaned, follow, follow_source};
 
 use configuration::{Configuration, LOCK_FILE};
 use reader::Reader;

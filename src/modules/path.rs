@@ -83,17 +83,22 @@ pub fn follow(tree: &dyn Tree, dir: &str, relative: &str) -> Result<Followed, Fo
 ///
 /// Those of [`follow`].
 pub fn follow_source(tree: &dyn Tree, dir: &str, source: &str) -> Result<Followed, FollowError> {
+    if source.starts_with('/') {
+        return Err(FollowError::Leaves);
+    }
+    follow(tree, dir, &cleaned(source))
+}
+
+/// A path in which no part but those at its beginning is a `..`, without a look at any link.
+pub fn cleaned(path: &str) -> String {
     let mut cleaned: Vec<&str> = Vec::new();
-    for part in parts(source) {
+    for part in parts(path) {
         match cleaned.last() {
             Some(last) if part == ".." && *last != ".." => drop(cleaned.pop()),
             _ => cleaned.push(part),
         }
     }
-    if source.starts_with('/') {
-        return Err(FollowError::Leaves);
-    }
-    follow(tree, dir, &cleaned.join("/"))
+    cleaned.join("/")
 }
 
 /// The parts of a path that say something.

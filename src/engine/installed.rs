@@ -9,10 +9,11 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::planning::open_own;
 use super::{Evidence, Job, Step, data_dir};
-use crate::modules::Backend;
+use crate::modules::{self, Asked, Backend, BackendSettings};
 use crate::plan::{Diagnostic, Severity};
 use crate::workspace::{ModuleSource, ProviderAddress, Rule};
 
@@ -113,25 +114,26 @@ fn providers(job: &Job) -> io::Result<Vec<Diagnostic>> {
         return Ok(Vec::new());
     }
     let text = read(&job.cwd().join(LOCK))?.unwrap_or_default();
-    let named = text.lines().filter_map(|line| {
-        line.trim_start()
-            .strip_prefix("provider \"")?
-            .split('"')
-            .next()
-    });
     let is_allowed = |address: &str| {
         ProviderAddress::parse(address).is_some_and(|address| {
             address.is_built_in() || job.trust.providers.iter().any(|p| p.matches(&address))
         })
     };
-    Ok(named
-        .filter(|address| !is_allowed(address))
-        .map(|address| {
-            let what = format!(
-                "the provider `{address}` is needed, by a module most likely, and is not allowed"
-            );
-            diagnostic(Rule::Providers, &what)
-        })
+    let what = |asked| match asked {
+        Asked::Locked(address) if is_allowed(&address) => None,
+        Asked::Locked(address) => Some(format!(
+            "the provider `{address}` is needed, by a module most likely, and is not allowed"
+        )),
+        Asked::Unreadable { message, .. } => Some(format!(
+            "the lock file cannot be read ({message}): which providers are needed cannot be judged"
+        )),
+        _ => None,
+    };
+    let whats = modules::locked(text.into_bytes())?
+        .into_iter()
+        .filter_map(what);
+    Ok(whats
+        .map(|what| diagnostic(Rule::Providers, &what))
         .collect())
 }
 
@@ -149,7 +151,15 @@ fn backend(job: &Job) -> Option<Diagnostic> {
         .as_ref()
         .and_then(|record| record.pointer("/backend/type")?.as_str());
     if made == declared {
-        return None;
+        let made = record.as_ref()?.pointer("/backend/config")?.as_object()?;
+        let declared = modules::backend_settings(&configuration(&job.cwd())).ok()?;
+        let others = declared.iter().map(|block| other_setting(block, made));
+        // An override file has a block in the place of another one: one of them is enough.
+        let name = others.collect::<Option<Vec<_>>>()?.pop()?;
+        let what = format!(
+            "the configuration says otherwise where the state is than Terraform made ready: `{name}` of the backend differs"
+        );
+        return Some(diagnostic(Rule::Backend, &what));
     }
     let say = |backend: Option<&str>| match backend {
         Some(name) => format!("the backend `{name}`"),
@@ -163,6 +173,52 @@ fn backend(job: &Job) -> Option<Diagnostic> {
     Some(diagnostic(Rule::Backend, &what))
 }
 
+/// The first setting of a backend that is not what the block says.
+fn other_setting<'n>(block: &'n BackendSettings, made: &'n Map<String, Value>) -> Option<&'n str> {
+    let said = block
+        .iter()
+        .find(|(name, said)| match (said, made.get(*name)) {
+            (None, _) => false,
+            (Some(said), Some(Value::String(made))) => said != made,
+            (Some(said), Some(Value::Bool(made))) => {
+                // A text that stands for yes or no is taken for it.
+                !matches!(
+                    (said.as_str(), made),
+                    ("true" | "1", true) | ("false" | "0", false)
+                )
+            }
+            (Some(said), Some(Value::Number(made))) => said.parse().ok() != made.as_f64(),
+            (Some(_), _) => true,
+        });
+    let unsaid = || {
+        made.iter().find(|(name, made)| {
+            let is_set = match made {
+                Value::Null => false,
+                Value::Array(list) => !list.is_empty(),
+                Value::Object(entries) => !entries.is_empty(),
+                Value::String(_) | Value::Bool(_) | Value::Number(_) => true,
+            };
+            is_set && !block.contains_key(*name)
+        })
+    };
+    said.map(|(name, _)| name.as_str())
+        .or_else(|| unsaid().map(|(name, _)| name.as_str()))
+}
+
+/// The files of a folder by name, with their content. Of what cannot be read Terraform says so.
+fn configuration(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let read = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let is_file = modules::is_configuration(&name) && entry.path().is_file();
+        let file = is_file.then(|| std::fs::File::open(entry.path()).ok())??;
+        let mut content = Vec::new();
+        file.take(READ_LIMIT).read_to_end(&mut content).ok()?;
+        Some((name, content))
+    };
+    entries.filter_map(read).collect()
+}
+
 /// A file's text; `None` where there is none. What ran in the folder before may have left
 /// anything in its place.
 fn read(path: &Path) -> io::Result<Option<String>> {
@@ -174,4 +230,58 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     let mut text = String::new();
     file.take(READ_LIMIT).read_to_string(&mut text)?;
     Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The setting that differs, by its name.
+    fn other(block: &str, made: &Value) -> Option<String> {
+        let text = format!("terraform {{\n  backend \"x\" {{\n{block}\n  }}\n}}\n");
+        let blocks = modules::backend_settings(&[("main.tf".to_owned(), text.into())]).unwrap();
+        other_setting(&blocks[0], made.as_object().unwrap()).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_backend_is_as_its_block_says_however_terraform_writes_it_down() {
+        let block = "bucket = \"ours\"\nretries = \"3\"\nsize = 5\nencrypt = true\nlock = \"1\"\n\
+                     key = \"${var.x}\"\nassume_role {\n  arn = \"x\"\n}";
+        let made = json!({
+            "bucket": "ours", "retries": 3, "size": "5", "encrypt": true, "lock": true,
+            "key": "anything", "assume_role": {"arn": "x"}, "endpoint": null, "tags": [],
+        });
+        assert_eq!(other(block, &made), None);
+    }
+
+    #[test]
+    fn a_setting_of_a_backend_that_is_another_or_that_no_block_has_is_found() {
+        let block = "bucket = \"ours\"\nretries = 3\nencrypt = true";
+        for (name, made) in [
+            (
+                "bucket",
+                json!({"bucket": "mine", "retries": 3, "encrypt": true}),
+            ),
+            (
+                "bucket",
+                json!({"bucket": null, "retries": 3, "encrypt": true}),
+            ),
+            (
+                "retries",
+                json!({"bucket": "ours", "retries": 4, "encrypt": true}),
+            ),
+            (
+                "encrypt",
+                json!({"bucket": "ours", "retries": 3, "encrypt": false}),
+            ),
+            (
+                "endpoint",
+                json!({"bucket": "ours", "retries": 3, "encrypt": true, "endpoint": "mine"}),
+            ),
+        ] {
+            assert_eq!(other(block, &made).as_deref(), Some(name), "{made}");
+        }
+    }
 }

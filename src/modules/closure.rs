@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::configuration::is_override;
 use super::mention::{Anchor, Mention};
-use super::path::{FollowError, ancestors, follow, tidy};
+use super::path::{FollowError, Followed, ancestors, follow, follow_source, tidy};
 use super::reader::Reader;
 use super::{Backend, EntryKind, ModuleProblem, Presence, TreeError};
 use crate::workspace::Workspace;
@@ -123,7 +123,8 @@ impl Walk<'_, '_> {
                 self.problem(path, fault.line, &fault.message);
             }
             for module in &configuration.modules {
-                let reached = self.enter(dir, &module.source)?;
+                let reached = follow_source(self.reader.tree, dir, &module.source);
+                let reached = self.entered(reached)?;
                 match reached.and_then(|to| self.check_module(&to).map(|()| to)) {
                     Ok(to) => self.use_module(&to),
                     Err(reason) => {
@@ -142,7 +143,16 @@ impl Walk<'_, '_> {
     /// Follows a path; the links on the way concern the workspace. The inner
     /// error says in words why it leads nowhere.
     fn enter(&mut self, dir: &str, relative: &str) -> Result<Result<String, String>, TreeError> {
-        match follow(self.reader.tree, dir, relative) {
+        let followed = follow(self.reader.tree, dir, relative);
+        self.entered(followed)
+    }
+
+    /// Counts the links on the way to where a path leads.
+    fn entered(
+        &mut self,
+        followed: Result<Followed, FollowError>,
+    ) -> Result<Result<String, String>, TreeError> {
+        match followed {
             Ok(followed) => {
                 self.files.extend(followed.links);
                 Ok(Ok(followed.path))

@@ -1,6 +1,6 @@
 //! What one configuration file says, as far as it matters here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::panic::catch_unwind;
@@ -8,11 +8,12 @@ use std::panic::catch_unwind;
 use hcl_edit::Span;
 use hcl_edit::expr::Expression;
 use hcl_edit::parser::parse_body;
-use hcl_edit::structure::{Block, Body};
+use hcl_edit::structure::{Block, Body, Structure};
 use hcl_edit::visit::Visit;
 
 use super::Backend;
 use super::demand::{self, Found, Kind};
+use super::heredoc;
 use super::mention::{Anchor, Mention, Mentions, chosen_folder};
 
 /// Files of more bytes than this count, but are not parsed: nobody writes them by hand.
@@ -50,6 +51,8 @@ pub(super) struct Configuration {
     pub(super) mentions: BTreeSet<Mention>,
     /// Its `backend` or `cloud` block.
     pub(super) backend: Option<Backend>,
+    /// What its `backend` and `cloud` blocks set.
+    pub(super) backend_settings: Vec<BackendSettings>,
     /// What it demands of Terraform's version.
     pub(super) required_version: Vec<String>,
     /// What it asks of the world outside of its folder.
@@ -59,6 +62,10 @@ pub(super) struct Configuration {
     /// Why it could not be read, and where.
     pub(super) fault: Option<Fault>,
 }
+
+/// What a `backend` or `cloud` block sets by name: a text, a number, yes or no as a text; `None`
+/// where it is a block or anything that would have to be worked out.
+pub type BackendSettings = BTreeMap<String, Option<String>>;
 
 /// A use of a local module.
 #[derive(Debug)]
@@ -89,7 +96,7 @@ pub(super) struct Fault {
 }
 
 /// Whether Terraform or OpenTofu would read a file of this name as configuration.
-pub(super) fn is_configuration(name: &str) -> bool {
+pub fn is_configuration(name: &str) -> bool {
     let endings = [".tf", ".tofu", ".tf.json", ".tofu.json"];
     // Both skip hidden files and what editors leave behind.
     !name.starts_with('.') && endings.iter().any(|ending| name.ends_with(ending))
@@ -97,8 +104,9 @@ pub(super) fn is_configuration(name: &str) -> bool {
 
 /// Whether the settings of a file of this name win over those of others.
 pub(super) fn is_override(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default();
-    stem == "override" || stem.ends_with("_override")
+    let endings = [".tf.json", ".tofu.json", ".tf", ".tofu"];
+    let stem = endings.iter().find_map(|ending| name.strip_suffix(ending));
+    stem.is_some_and(|stem| stem == "override" || stem.ends_with("_override"))
 }
 
 impl Configuration {
@@ -152,6 +160,8 @@ impl Configuration {
                 },
                 Err(error) => fault(Some(error.line()), &error.to_string()),
             }
+        } else if let Some((line, message)) = heredoc::doubt(text) {
+            guess(text, fault(Some(line), message))
         } else {
             match parse_body(text) {
                 Ok(body) if name.ends_with(LOCK_FILE) => Self {
@@ -268,6 +278,9 @@ fn read_settings(body: &Body, read: &mut Configuration) {
         read.required_version.push(version.as_str().to_owned());
     }
     for block in body.iter().filter_map(|structure| structure.as_block()) {
+        if matches!(block.ident.as_str(), "backend" | "cloud") {
+            read.backend_settings.push(backend_settings(&block.body));
+        }
         match (block.ident.as_str(), block.labels.first()) {
             ("backend", Some(name)) => {
                 read.backend = Some(Backend::Named(name.as_str().to_owned()));
@@ -276,6 +289,23 @@ fn read_settings(body: &Body, read: &mut Configuration) {
             _ => {}
         }
     }
+}
+
+/// What the body of a `backend` or `cloud` block sets.
+fn backend_settings(body: &Body) -> BackendSettings {
+    let setting = |structure: &Structure| match structure {
+        Structure::Attribute(attribute) => {
+            let value = match &attribute.value {
+                Expression::String(text) => Some(text.as_str().to_owned()),
+                Expression::Number(number) => Some(number.value().to_string()),
+                Expression::Bool(value) => Some(value.value().to_string()),
+                _ => None,
+            };
+            (attribute.key.as_str().to_owned(), value)
+        }
+        Structure::Block(block) => (block.ident.as_str().to_owned(), None),
+    };
+    body.iter().map(setting).collect()
 }
 
 /// Whether a module's `source` is a path in the same repository.
@@ -296,7 +326,9 @@ mod json {
 
     use super::super::Backend;
     use super::super::demand::json::Json;
-    use super::{Configuration, LocalModule, Mentions, SUBSTANCE, Substance, is_local};
+    use super::{
+        BackendSettings, Configuration, LocalModule, Mentions, SUBSTANCE, Substance, is_local,
+    };
 
     /// Reads configuration in the JSON syntax.
     pub(super) fn read(top: &Json) -> Configuration {
@@ -327,12 +359,28 @@ mod json {
             if !settings.all("cloud").is_empty() {
                 read.backend = Some(Backend::Cloud);
             }
+            let named = settings.all("backend").into_iter().flat_map(Json::entries);
+            let blocks = named.map(|(_, block)| block).chain(settings.all("cloud"));
+            read.backend_settings.extend(blocks.map(backend_settings));
             let backends = settings.all("backend").into_iter().flat_map(Json::entries);
             if let Some((name, _)) = backends.into_iter().next() {
                 read.backend = Some(Backend::Named(name.to_owned()));
             }
         }
         read
+    }
+
+    /// What the object of a `backend` or `cloud` block sets.
+    fn backend_settings(block: &Json) -> BackendSettings {
+        let setting = |(name, value): (&str, &Json)| {
+            let value = match value {
+                Json::Text(text) if !text.contains("${") && !text.contains("%{") => Some(text),
+                Json::Plain(text) if text != "null" => Some(text),
+                _ => None,
+            };
+            (name.to_owned(), value.cloned())
+        };
+        block.entries().into_iter().map(setting).collect()
     }
 
     /// Visits every string that is a template; the parser of JSON bounds the depth.
@@ -467,7 +515,9 @@ mod tests {
             assert!(!is_configuration(name), "{name}");
         }
         assert!(is_override("override.tf") && is_override("x_override.tf.json"));
-        assert!(!is_override("overrides.tf"));
+        assert!(is_override("a.b_override.tf") && is_override("a.override_override.tofu"));
+        assert!(!is_override("overrides.tf") && !is_override("a.override.tf"));
+        assert!(!is_override("override.x.tf"));
     }
 
     /// Half a megabyte of each shape that makes a recursive parser recurse.

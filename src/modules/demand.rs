@@ -6,6 +6,7 @@ use std::ops::Range;
 use hcl_edit::Span;
 use hcl_edit::expr::{Expression, Object, ObjectKey};
 use hcl_edit::structure::{Attribute, Block, Body, Structure};
+use hcl_edit::visit::{Visit, visit_expr};
 
 /// Something that configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub enum Asked {
     Backend {
         /// Its name, `s3` say; `cloud` for a `cloud` block.
         name: String,
+        /// Whether its values stand in it.
+        values: Values,
         /// All that it says, in one form however it is laid out.
         says: String,
     },
@@ -53,6 +56,43 @@ pub enum Asked {
         /// Words in it with which it may ask for any of this.
         words: Vec<&'static str>,
     },
+}
+
+/// Whether the values of a block stand in it. OpenTofu lets those of a backend be worked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// All are written out.
+    Written,
+    /// One refers to something, or is the result of a function.
+    Computed,
+}
+
+impl Values {
+    fn of(body: &Body) -> Self {
+        struct Computing(bool);
+        impl Visit for Computing {
+            fn visit_expr(&mut self, expression: &Expression) {
+                match expression {
+                    Expression::Variable(_) | Expression::FuncCall(_) => self.0 = true,
+                    expression => visit_expr(self, expression),
+                }
+            }
+
+            fn visit_object_key(&mut self, key: &ObjectKey) {
+                match key {
+                    // A bare word is a name here.
+                    ObjectKey::Ident(_) | ObjectKey::Expression(Expression::Variable(_)) => {}
+                    ObjectKey::Expression(expression) => self.visit_expr(expression),
+                }
+            }
+        }
+        let mut computing = Computing(false);
+        computing.visit_body(body);
+        match computing.0 {
+            true => Self::Computed,
+            false => Self::Written,
+        }
+    }
 }
 
 /// What `required_providers` says of a local name.
@@ -238,8 +278,8 @@ fn settings(body: &Body, text: &Text<'_>, found: &mut Vec<Found>) {
                     "cloud" => kind.to_owned(),
                     _ => label(block),
                 };
-                let says = says(&block.body, text);
-                found.push((line, Asked::Backend { name, says }));
+                let (values, says) = (Values::of(&block.body), says(&block.body, text));
+                found.push((line, Asked::Backend { name, values, says }));
             }
             "required_providers" => {
                 for attribute in block.body.iter().filter_map(Structure::as_attribute) {
@@ -256,28 +296,35 @@ fn required(attribute: &Attribute, text: &Text<'_>, block: Option<usize>) -> Fou
     let source = match &attribute.value {
         // Only a version, as it was written once.
         Expression::String(_) => Source::Implied,
-        Expression::Object(object) => match entry(object, "source") {
-            None => Source::Implied,
-            Some(Expression::String(source)) => Source::Written(source.as_str().to_owned()),
-            Some(_) => Source::Computed,
-        },
+        Expression::Object(object) => source_of(object),
         _ => Source::Computed,
     };
     let name = attribute.key.as_str().to_owned();
     (line.or(block), Asked::Provider { name, source })
 }
 
-fn entry<'o>(object: &'o Object, wanted: &str) -> Option<&'o Expression> {
-    let named = |key: &ObjectKey| match key {
-        ObjectKey::Ident(name) => name.as_str() == wanted,
-        ObjectKey::Expression(Expression::String(name)) => name.as_str() == wanted,
-        ObjectKey::Expression(Expression::Variable(name)) => name.as_str() == wanted,
-        ObjectKey::Expression(_) => false,
-    };
-    object
-        .iter()
-        .find(|(key, _)| named(key))
-        .map(|(_, value)| value.expr())
+/// What an object of `required_providers` says of its source.
+fn source_of(object: &Object) -> Source {
+    let mut source = Source::Implied;
+    for (key, value) in object {
+        let name = match key {
+            ObjectKey::Ident(name) => name.as_str(),
+            ObjectKey::Expression(Expression::String(name)) => name.as_str(),
+            ObjectKey::Expression(Expression::Variable(name)) => name.as_str(),
+            // Any name may come of it.
+            ObjectKey::Expression(_) => return Source::Computed,
+        };
+        if name == "source" {
+            source = match (source, value.expr()) {
+                (Source::Implied, Expression::String(text)) => {
+                    Source::Written(text.as_str().to_owned())
+                }
+                // Of two sources nobody sees which it is.
+                _ => return Source::Computed,
+            };
+        }
+    }
+    source
 }
 
 /// All that a block says: comments, spaces and the order of its lines make no difference.
@@ -339,7 +386,7 @@ pub(super) mod json {
 
     use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-    use super::{Asked, Found, Kind, Source, prefix_of};
+    use super::{Asked, Found, Kind, Source, Values, prefix_of};
 
     /// A value of JSON in which an object has every entry, those of one name too: the JSON syntax
     /// of configuration takes each as a block of its own.
@@ -450,6 +497,18 @@ pub(super) mod json {
         }
     }
 
+    impl Json {
+        /// Asks for a backend of that name, as this object sets it.
+        fn asked(&self, name: &str) -> Asked {
+            let (name, says) = (name.to_owned(), self.says());
+            let values = match says.contains("${") || says.contains("%{") {
+                true => Values::Computed,
+                false => Values::Written,
+            };
+            Asked::Backend { name, values, says }
+        }
+    }
+
     /// Reads the JSON syntax.
     pub(in super::super) fn read(top: &Json, text: &str, kind: Kind) -> Vec<Found> {
         // JSON's reader gives no places: the first line with the word in quotes is near enough.
@@ -505,12 +564,10 @@ pub(super) mod json {
         }
         for settings in top.all("terraform") {
             for (name, backend) in settings.all("backend").into_iter().flat_map(Json::entries) {
-                let (name, says) = (name.to_owned(), backend.says());
-                found.push((line("backend"), Asked::Backend { name, says }));
+                found.push((line("backend"), backend.asked(name)));
             }
             for cloud in settings.all("cloud") {
-                let (name, says) = ("cloud".to_owned(), cloud.says());
-                found.push((line("cloud"), Asked::Backend { name, says }));
+                found.push((line("cloud"), cloud.asked("cloud")));
             }
             let required = settings.all("required_providers");
             for (name, required) in required.into_iter().flat_map(Json::entries) {

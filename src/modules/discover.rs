@@ -6,7 +6,7 @@ use std::path::Path;
 use globset::GlobSet;
 
 use super::configuration::Substance;
-use super::path::{FollowError, ancestors, follow, tidy};
+use super::path::{FollowError, ancestors, follow_source, tidy};
 use super::reader::Reader;
 use super::{ModuleProblem, Origin, ResolveError, TreeError, globs};
 use crate::id::WorkspaceName;
@@ -86,7 +86,7 @@ pub(super) fn roots(reader: &Reader<'_>) -> Result<BTreeSet<String>, TreeError> 
                 folder.states = StatesBackend::Yes;
             }
             for module in &file.modules {
-                match follow(reader.tree, dir, &module.source) {
+                match follow_source(reader.tree, dir, &module.source) {
                     Ok(followed) if followed.path != dir => {
                         called.insert(followed.path);
                     }

@@ -10,11 +10,13 @@ mod closure;
 mod configuration;
 mod demand;
 mod discover;
+mod heredoc;
 mod mention;
 mod path;
 mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -23,10 +25,42 @@ use sha2::{Digest, Sha256};
 use crate::id::ObjectId;
 use crate::workspace::{Declaration, Settings, Workspace};
 
-pub use demand::{Asked, Demand, Source};
-pub use path::{FollowError, Followed, follow};
+pub use configuration::{BackendSettings, is_configuration};
+pub use demand::{Asked, Demand, Source, Values};
+pub use path::{FollowError, Followed, cleaned, follow, follow_source};
 
+use configuration::{Configuration, LOCK_FILE};
 use reader::Reader;
+
+/// What the content of a lock file asks for.
+///
+/// # Errors
+///
+/// Where the machine has no thread to parse it on.
+pub fn locked(content: Vec<u8>) -> io::Result<Vec<Asked>> {
+    let read = Configuration::parse_all(&[(LOCK_FILE, content)])?;
+    let found = read.into_iter().flat_map(|file| file.demands);
+    Ok(found.map(|(_, asked)| asked).collect())
+}
+
+/// What each `backend` or `cloud` block sets in files of one folder, given by name and content;
+/// files that are no configuration say nothing.
+///
+/// # Errors
+///
+/// Where the machine has no thread to parse them on.
+pub fn backend_settings(files: &[(String, Vec<u8>)]) -> io::Result<Vec<BackendSettings>> {
+    let files: Vec<(&str, Vec<u8>)> = files
+        .iter()
+        .filter(|(name, _)| is_configuration(name))
+        .map(|(name, content)| (name.as_str(), content.clone()))
+        .collect();
+    let read = Configuration::parse_all(&files)?;
+    Ok(read
+        .into_iter()
+        .flat_map(|file| file.backend_settings)
+        .collect())
+}
 
 /// Files by path (relative to the top, written with `/`), and a way to read them.
 pub trait Tree {

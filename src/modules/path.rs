@@ -76,6 +76,31 @@ pub fn follow(tree: &dyn Tree, dir: &str, relative: &str) -> Result<Followed, Fo
     })
 }
 
+/// Follows the `source` of a module in the folder `dir`. As Terraform does, it takes back what
+/// stands before a `..` without a look at the disk: `./link/../x` is `./x` wherever the link leads.
+///
+/// # Errors
+///
+/// Those of [`follow`].
+pub fn follow_source(tree: &dyn Tree, dir: &str, source: &str) -> Result<Followed, FollowError> {
+    if source.starts_with('/') {
+        return Err(FollowError::Leaves);
+    }
+    follow(tree, dir, &cleaned(source))
+}
+
+/// A path in which no part but those at its beginning is a `..`, without a look at any link.
+pub fn cleaned(path: &str) -> String {
+    let mut cleaned: Vec<&str> = Vec::new();
+    for part in parts(path) {
+        match cleaned.last() {
+            Some(last) if part == ".." && *last != ".." => drop(cleaned.pop()),
+            _ => cleaned.push(part),
+        }
+    }
+    cleaned.join("/")
+}
+
 /// The parts of a path that say something.
 fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.split('/')
@@ -146,6 +171,22 @@ mod tests {
             follow(&tree, "", "loop"),
             Err(FollowError::TooManyLinks)
         ));
+    }
+
+    #[test]
+    fn the_source_of_a_module_is_put_in_order_before_its_links_are_followed() {
+        let tree = MemoryTree::new()
+            .file("shared/deep/x.tf", "")
+            .link("net/link", "../shared/deep");
+        let path = |source| follow_source(&tree, "net", source).unwrap().path;
+        assert_eq!(path("./link/../mod"), "net/mod");
+        assert_eq!(path("./link/x/../../mod"), "net/mod");
+        assert_eq!(path("./link"), "shared/deep");
+        assert_eq!(path(".././a/../b"), "b");
+        for source in ["/etc", "../../x", "./link/../../../x"] {
+            let followed = follow_source(&tree, "net", source);
+            assert!(matches!(followed, Err(FollowError::Leaves)), "{source}");
+        }
     }
 
     #[test]

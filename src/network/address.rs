@@ -23,9 +23,8 @@ const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 
-/// The same, of IPv6: Amazon's, Google's, Scaleway's.
-const METADATA_V6: [Ipv6Addr; 3] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+/// The same, of IPv6: Google's, Scaleway's. Amazon's are in a range of their own.
+const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
 ];
@@ -93,6 +92,8 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         // Discard-only.
         [0x100, 0, 0, 0, ..] => Reach::Never(NO_HOST),
         _ => match (first, second) {
+            // Amazon's: the machine's own at fd00:ec2::254, those of pods at fd00:ec2::23.
+            (0xfd00, 0xec2) => Reach::Never(METADATA),
             (0xfe80..=0xfebf, _) => Reach::Never(LINK_LOCAL),
             // Site-local, of old; multicast.
             (0xfec0..=0xffff, _) => Reach::Never(NO_HOST),
@@ -159,6 +160,8 @@ mod tests {
             "ff02::1",
             "100::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd00:ec2:1::1",
             "fd20:ce::254",
             "fd00:42::42",
         ] {
@@ -182,6 +185,7 @@ mod tests {
             "64:ff9b::192.168.0.1",
             "fc00::1",
             "fd12:3456::1",
+            "fd00:ec3::23",
         ] {
             assert_eq!(of(text), Reach::Private, "{text}");
         }

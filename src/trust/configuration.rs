@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Base, Refusal};
 use crate::modules::{
     Asked, Demand, DemandReader, EntryKind, FollowError, Part, Resolved, Source, Tree, TreeError,
-    follow,
+    Values, cleaned, follow_source,
 };
 use crate::workspace::{ModuleSource, ProviderAddress, Rule, Trust};
 
@@ -19,6 +19,9 @@ const TELLING: [&str; 6] = [
     "module",
 ];
 
+/// Modules that are reached through links and are looked at; of more than that nobody has need.
+const LINKED_LIMIT: usize = 1000;
+
 /// What is refused in the configuration of a workspace and its local modules.
 pub(super) fn refused(
     tree: &dyn Tree,
@@ -30,6 +33,7 @@ pub(super) fn refused(
     let mut judge = Judge {
         tree,
         trust: &resolved.workspace.settings.trust,
+        linked: Vec::new(),
         refusals: Vec::new(),
     };
     let mut ahead: Vec<String> = resolved.modules.iter().cloned().collect();
@@ -55,6 +59,7 @@ pub(super) fn refused(
             judge.overrides(&before, &asked);
         }
     }
+    judge.linked(&reader)?;
     Ok(judge.refusals)
 }
 
@@ -69,6 +74,9 @@ fn folder(path: &str) -> String {
 struct Judge<'a> {
     tree: &'a dyn Tree,
     trust: &'a Trust,
+    /// Modules that are reached through a link: the folder by the name that Terraform has for it,
+    /// and the folder that it is.
+    linked: Vec<(String, String)>,
     refusals: Vec<Refusal>,
 }
 
@@ -122,7 +130,7 @@ impl Judge<'_> {
         demand: &Demand,
         source: &str,
     ) -> Result<Option<String>, TreeError> {
-        match follow(self.tree, dir, source) {
+        match follow_source(self.tree, dir, source) {
             Ok(followed) => {
                 let files = self.tree.files();
                 let is_submodule = |path: &str| {
@@ -146,6 +154,10 @@ impl Judge<'_> {
                         "use the module by its address, or put its files into the repository",
                     );
                 }
+                if !followed.links.is_empty() {
+                    let name = cleaned(&format!("{dir}/{source}"));
+                    self.linked.push((name, followed.path.clone()));
+                }
                 return Ok(Some(followed.path));
             }
             Err(FollowError::Leaves) => {
@@ -162,6 +174,52 @@ impl Judge<'_> {
             Err(FollowError::Tree(error)) => return Err(error),
         }
         Ok(None)
+    }
+
+    /// Modules reached through a link that use others which are not where the link leads: Terraform
+    /// goes by the names of folders, and everybody else by the folders.
+    fn linked(&mut self, reader: &DemandReader<'_>) -> Result<(), TreeError> {
+        let mut met = BTreeSet::new();
+        while let Some((named, dir)) = self.linked.pop() {
+            if !met.insert(named.clone()) {
+                continue;
+            }
+            for demand in reader.read(&dir, Part::Module)? {
+                let Asked::Module(Some(source)) = &demand.asked else {
+                    continue;
+                };
+                if ModuleSource::parse(source) != ModuleSource::Local {
+                    continue;
+                }
+                let name = cleaned(&format!("{named}/{source}"));
+                let by_name = follow_source(self.tree, "", &name);
+                let by_folder = follow_source(self.tree, &dir, source);
+                match (by_name, by_folder) {
+                    (Err(FollowError::Tree(error)), _) | (_, Err(FollowError::Tree(error))) => {
+                        return Err(error);
+                    }
+                    (Ok(by_name), Ok(by_folder))
+                        if by_name.path == by_folder.path && met.len() < LINKED_LIMIT =>
+                    {
+                        if by_name.path != name {
+                            self.linked.push((name, by_name.path));
+                        }
+                    }
+                    _ => {
+                        let what = format!(
+                            "the module `{source}` of a module that is reached through a link, as `{named}`, is another one for Terraform than the files show"
+                        );
+                        self.refuse(
+                            Rule::Symlinks,
+                            &demand,
+                            what,
+                            "use the module by its own path",
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Providers that are not allowed. `asked` is all of one module, since local names are its own.
@@ -249,7 +307,7 @@ impl Judge<'_> {
     fn backend(&mut self, root: &str, before: &[Demand], asked: &[Demand]) {
         let of = |demands: &[Demand]| {
             let backends = demands.iter().filter_map(|demand| match &demand.asked {
-                Asked::Backend { name, says } => Some((name.clone(), says.clone())),
+                Asked::Backend { name, says, .. } => Some((name.clone(), says.clone())),
                 _ => None,
             });
             backends.collect::<Vec<_>>()
@@ -260,9 +318,16 @@ impl Judge<'_> {
             false => "merge the change of the backend first, with the state moved by hand",
         };
         for demand in asked {
-            let Asked::Backend { name, says } = &demand.asked else {
+            let Asked::Backend { name, values, says } = &demand.asked else {
                 continue;
             };
+            if *values == Values::Computed {
+                let what = format!(
+                    "the backend `{name}` is set by values that are computed: a proposal that changes those moves the state"
+                );
+                self.refuse(Rule::Backend, demand, what, "write the values out");
+                continue;
+            }
             if old.iter().any(|(n, s)| (n, s) == (name, says)) {
                 continue;
             }

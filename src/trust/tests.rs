@@ -184,6 +184,35 @@ fn modules_of_modules_and_of_tests_are_held_to_the_same() {
 }
 
 #[test]
+fn a_module_behind_a_link_that_uses_another_beside_it_is_refused_where_terraform_finds_another() {
+    let uses = |source: &str| format!("module \"m\" {{ source = \"{source}\" }}\n");
+    let tree = |inner: &str| {
+        base()
+            .file("net/m.tf", uses("./link"))
+            .link("net/link", "../shared/deep")
+            .file("shared/deep/main.tf", uses(inner))
+            .file("shared/deep/sub/main.tf", "")
+            .file("shared/mod/main.tf", "")
+    };
+    let head = tree("../mod");
+    is_refused(&base(), &head, Rule::Symlinks, "shared/deep/main.tf:1");
+    // One that lies deeper is held to the same.
+    let head = tree("./sub").file("shared/deep/sub/main.tf", uses("../../mod"));
+    is_refused(&base(), &head, Rule::Symlinks, "shared/deep/sub/main.tf:1");
+    for head in [
+        tree("./sub"),
+        tree("../mod").link("net/mod", "../shared/mod"),
+    ] {
+        assert_eq!(refused(&base(), &head, &Trust::default()), []);
+    }
+    // A link in a circle has an end.
+    let head = base()
+        .file("net/m.tf", uses("./here"))
+        .link("net/here", ".");
+    is_refused(&base(), &head, Rule::Symlinks, "net/m.tf:1");
+}
+
+#[test]
 fn a_list_of_modules_lets_in_what_it_names_and_nothing_else() {
     let trust = Trust {
         modules: vec![ModulePattern::parse("git::https://git.example/acme/*").unwrap()],
@@ -224,6 +253,18 @@ fn a_list_of_providers_holds_for_every_way_to_ask_for_one() {
         ),
         (
             "terraform {\n required_providers {\n  x = { source = local.x }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  aws = { (\"source\") = \"evil.example/x/y\" }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  aws = { \"${\"source\"}\" = \"evil.example/x/y\" }\n }\n}",
+            3,
+        ),
+        (
+            "terraform {\n required_providers {\n  aws = { source = \"acme/aws\", \"source\" = \"evil.example/x/y\" }\n }\n}",
             3,
         ),
         ("\nresource \"aws_vpc\" \"x\" {}", 2),
@@ -298,6 +339,27 @@ fn a_backend_that_was_only_moved_or_laid_out_anew_is_not_refused() {
 }
 
 #[test]
+fn a_backend_whose_values_are_computed_is_refused_though_it_is_on_the_base() {
+    for key in [
+        "var.k",
+        "\"x/${local.k}\"",
+        "lower(\"X\")",
+        "{ a = [path.root] }",
+    ] {
+        let text = format!("terraform {{\n  backend \"s3\" {{\n    key = {key}\n  }}\n}}\n");
+        let head = base().file("net/backend.tofu", text);
+        is_refused(&head, &head, Rule::Backend, "net/backend.tofu:2");
+    }
+    let json = "{\"terraform\":\n {\"backend\": {\"s3\": {\"key\": \"${var.k}\"}}}}";
+    let head = base().file("net/b.tf.json", json);
+    is_refused(&head, &head, Rule::Backend, "net/b.tf.json:2");
+    let text =
+        "terraform {\n  cloud {\n    workspaces {\n      tags = { a = \"x\" }\n    }\n  }\n}\n";
+    let head = base().file("net/backend.tf", text);
+    assert_eq!(refused(&head, &head, &Trust::default()), []);
+}
+
+#[test]
 fn a_backend_of_a_module_is_nobodys() {
     let head = base()
         .file("net/m.tf", "module \"a\" { source = \"../a\" }\n")
@@ -363,6 +425,36 @@ fn a_file_that_cannot_be_read_is_refused_where_it_may_ask_for_something() {
         let head = base().file("net/x.tf", text);
         assert_eq!(refused(&base(), &head, &Trust::default()), [], "{text}");
     }
+}
+
+#[test]
+fn a_file_with_a_heredoc_that_terraform_ends_elsewhere_is_refused() {
+    let backend = "terraform {\n  backend \"s3\" {}\n}\n";
+    for (end, line) in [("EOT # x", 3), ("EOT/**/", 3), ("\u{c}EOT", 3)] {
+        let text = format!(
+            "locals {{\n  a = <<EOT\n{end}\n}}\n{backend}locals {{\n  b = <<EOT\nEOT\n}}\n"
+        );
+        let head = base().file("net/x.tf", text);
+        is_refused(
+            &base(),
+            &head,
+            Rule::Unreadable,
+            &format!("net/x.tf:{line}"),
+        );
+    }
+    // The parser takes the first for a line of the text, which goes on to the second.
+    let text =
+        format!("locals {{\n  a = <<EOT\nEOT\n}}\n{backend}locals {{\n  b = <<EOT\nEOT\n}}\n");
+    let head = base().file("net/x.tf", text);
+    is_refused(&base(), &head, Rule::Unreadable, "net/x.tf:3");
+    let lock = "a = <<EOT\nEOT # x\nprovider \"evil.example/x/y\" {}\nb = <<EOT\nEOT\n";
+    let head = base().file("net/.terraform.lock.hcl", lock);
+    is_refused(
+        &base(),
+        &head,
+        Rule::Unreadable,
+        "net/.terraform.lock.hcl:2",
+    );
 }
 
 #[test]

@@ -290,7 +290,7 @@ impl ModuleSource {
             return Self::Local;
         }
         // What hides its parts, or would be an option of `git`, is spelled for nobody honest.
-        let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '\\' | '%');
+        let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '\\' | '%' | '#');
         let (address, query) = match source.split_once('?') {
             Some((address, query)) => (address, query),
             None => (source, ""),
@@ -299,7 +299,7 @@ impl ModuleSource {
             pair.split_once('=')
                 .is_some_and(|(_, v)| v.starts_with('-'))
         });
-        if address.contains(odd) || address.is_empty() || option {
+        if address.contains(odd) || address.is_empty() || query.contains(odd) || option {
             return Self::Other;
         }
         let (forced, address) = match address.split_once("::") {
@@ -632,6 +632,11 @@ mod tests {
             "git::https://host/x?ref=--upload-pack=touch",
             "git::ssh://-oProxyCommand=x/y",
             "git::https://host\\x/y",
+            "git::https://evil.example#@github.com/acme/x",
+            "git::https://evil.example/#/acme/x",
+            "git::https://host/x?ref=%2d%2dupload-pack=touch",
+            "git::https://host/x?ref=v1#y",
+            "git::https://host/x?ref=\\x",
             "/etc",
             "C:\\x",
             "",

@@ -159,6 +159,55 @@ async fn a_backend_that_was_not_seen_is_refused_after_init() {
 }
 
 #[tokio::test]
+async fn a_backend_that_is_set_up_otherwise_than_was_seen_is_refused_after_init() {
+    let bench = Bench::faked(
+        r#"[ "$1" = init ] && { echo '{"version":3,"backend":{"type":"local","config":{"path":"mine","workspace_dir":null}}}' >"$TF_DATA_DIR/terraform.tfstate"; exit 0; }
+           echo '{"@message":"m","type":"diagnostic","diagnostic":{"severity":"error","summary":"Inconsistent dependency lock file","detail":"d"}}'
+           exit 1"#,
+    );
+    let block = |path: &str| {
+        format!("terraform {{\n  backend \"local\" {{\n    path = \"{path}\"\n  }}\n}}\n")
+    };
+    let mut job = bench.job();
+    job.state = State::Backend;
+    job.backend = Backend::Named("local".to_owned());
+    bench.write("backend.tf", &block("ours"));
+    let error = bench.plan(&job).await.unwrap_err();
+    assert!(matches!(error, EngineError::Untrusted(_)), "{error:?}");
+    assert!(
+        error.diagnostics()[0].detail.contains("`path`"),
+        "{error:?}"
+    );
+    assert_eq!(bench.seen.steps(), [Step::Plan, Step::Init]);
+    bench.write("backend.tf", &block("mine"));
+    let error = bench.plan(&job).await.unwrap_err();
+    assert!(matches!(error, EngineError::PlanFailed(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_lock_file_is_read_after_init_as_terraform_reads_it() {
+    for lock in [
+        // Nothing but the beginning of a line tells an entry for a reader of lines.
+        "provider\t\"evil.example/x/y\" {}",
+        "/**/ provider \"evil.example/x/y\" {}",
+        "provider \"evil.example/x/y\" {",
+    ] {
+        let bench = Bench::faked(&format!(
+            r#"[ "$1" = init ] && {{ printf '%s\n' '{lock}' >.terraform.lock.hcl; exit 0; }}
+               echo '{{"@message":"m","type":"diagnostic","diagnostic":{{"severity":"error","summary":"Inconsistent dependency lock file","detail":"d"}}}}'
+               exit 1"#,
+        ));
+        let mut job = bench.job();
+        job.trust.providers = vec![ProviderPattern::parse("hashicorp/*").unwrap()];
+        let error = bench.plan(&job).await.unwrap_err();
+        assert!(
+            matches!(error, EngineError::Untrusted(_)),
+            "{lock}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_provider_or_module_that_was_not_seen_is_refused_after_init() {
     let bench = Bench::new("");
     let module = bench.path("elsewhere");
@@ -179,7 +228,7 @@ async fn a_provider_or_module_that_was_not_seen_is_refused_after_init() {
     bench.plan(&job).await.unwrap();
 
     let bench = Bench::faked(
-        r#"[ "$1" = init ] && { echo 'provider "evil.example/x/y" {' >.terraform.lock.hcl; exit 0; }
+        r#"[ "$1" = init ] && { echo 'provider "evil.example/x/y" {}' >.terraform.lock.hcl; exit 0; }
            echo '{"@message":"m","type":"diagnostic","diagnostic":{"severity":"error","summary":"Inconsistent dependency lock file","detail":"d"}}'
            exit 1"#,
     );

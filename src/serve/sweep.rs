@@ -99,7 +99,7 @@ fn sweep_runs(
     Ok(removed)
 }
 
-/// Removes checkouts and temporary folders of runs that nobody works on.
+/// Removes checkouts, strangers' data folders and temporary folders of runs that nobody works on.
 fn sweep_folders(store: &Store, places: &Places, temporary: &Path) -> Result<(), StoreError> {
     let beginning = places.temporaries();
     let of_run = |path: &Path, beginning: &str| -> Option<RunId> {
@@ -313,13 +313,19 @@ mod tests {
             path
         };
         let ours = |id: RunId| temporary.join(format!("{}abc", rig.places.temporary(id)));
+        let strange = |id: RunId| {
+            let name = format!("{}abc", rig.places.strange(id));
+            rig.places.checkouts().join(name).join("terraform")
+        };
         let gone = [
             make(ours(RunId(4711))),
             make(rig.places.checkouts().join("run-4711-abc")),
+            make(strange(RunId(4711))),
         ];
         let stay = [
             make(ours(active)),
             make(rig.places.checkouts().join(format!("run-{active}-abc"))),
+            make(strange(active)),
             // Another daemon's, and somebody else's.
             make(temporary.join("mst-00000000-4711-abc")),
             make(temporary.join("anything")),

@@ -8,6 +8,7 @@ mod failure;
 mod following;
 mod judging;
 mod lending;
+mod operator;
 mod owner;
 mod places;
 mod prepare;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::lending::{Author, patterns_of};
-use super::{Places, Ready, Worker, places};
+use super::{Places, Ready, Worker, operator, places};
 use crate::config::Limits;
 use crate::engine::{self, Job, Lock, environment};
 use crate::fleet::Tracked;
@@ -111,13 +111,15 @@ impl Worker {
         let choose = |patterns: &[String]| {
             environment(patterns, self.environment.iter().cloned(), &self.never)
         };
-        let env = choose(patterns);
+        let mut env = choose(patterns);
         let harmless = choose(&[]);
         // What a declaration lets in is secret; what every run sees (PATH, HOME) is not.
         let secrets = env
             .iter()
             .filter(|(name, _)| harmless.iter().all(|(other, _)| other != name))
-            .map(|(_, value)| value.expose().to_owned());
+            .map(|(_, value)| value.expose().to_owned())
+            // Some of what every run sees holds secrets.
+            .chain(operator::secrets(&env));
         let secrets = Redactor::new(secrets);
         let tmp_dir = tempfile::Builder::new()
             .prefix(&self.places.temporary(run.id))
@@ -126,6 +128,14 @@ impl Worker {
                 folder: std::env::temp_dir(),
                 source,
             })?;
+        if author == Author::Stranger {
+            operator::withhold(&mut env, tmp_dir.path()).map_err(|source| {
+                PrepareError::Folder {
+                    folder: tmp_dir.path().to_owned(),
+                    source,
+                }
+            })?;
+        }
         let state = match &resolved.backend {
             Backend::None => engine::State::Kept(self.kept_state(what)),
             Backend::Named(_) | Backend::Cloud => engine::State::Backend,

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +26,10 @@ const PROCESSES_EVERY: Duration = Duration::from_millis(250);
 
 /// Looking at the disk takes at most this part of the time.
 const DISK_SHARE: u32 = 20;
+
+/// At most so many descriptors are asked about in one look, some tenths of a second's work. The next
+/// look goes on where it ended.
+const DESCRIPTORS: usize = 50_000;
 
 /// What is limited. Time is not here: it is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +172,10 @@ pub(super) struct Watch<'b> {
     processes_due: Instant,
     /// When the disk is looked at again.
     disk_due: Instant,
+    /// The process whose descriptors are looked at first.
+    first: i32,
+    /// The bytes in memory that only descriptors lead to, as they were last looked at.
+    in_memory: u64,
 }
 
 impl<'b> Watch<'b> {
@@ -177,6 +186,8 @@ impl<'b> Watch<'b> {
             bounds,
             processes_due: due,
             disk_due: due,
+            first: 0,
+            in_memory: 0,
         }
     }
 
@@ -189,7 +200,7 @@ impl<'b> Watch<'b> {
             hit = self.processes(root);
         }
         if hit.is_none() && now >= self.disk_due {
-            hit = self.disk();
+            hit = self.disk(root);
             self.disk_due = Instant::now() + PROCESSES_EVERY.max(now.elapsed() * DISK_SHARE);
         }
         hit
@@ -201,8 +212,8 @@ impl<'b> Watch<'b> {
         if count > self.bounds.processes {
             return hit(Limit::Processes, self.bounds.processes);
         }
-        let held: u64 = below.iter().map(|seen| memory_of(seen.mark.pid)).sum();
-        (held > self.bounds.memory)
+        let own: u64 = below.iter().map(|seen| memory_of(seen.mark.pid)).sum();
+        (own + self.in_memory > self.bounds.memory)
             .then(|| hit(Limit::Memory, self.bounds.memory))
             .flatten()
     }
@@ -216,17 +227,84 @@ impl<'b> Watch<'b> {
         too_large.and_then(|(_, limit, allowed)| hit(*limit, *allowed))
     }
 
-    fn disk(&self) -> Option<LimitHit> {
+    /// Looks at the folders, and at what the processes below `root` hold open and no folder has.
+    fn disk(&mut self, root: i32) -> Option<LimitHit> {
         let mut seen = HashSet::new();
+        let unlinked = self.unlinked(root, &mut seen);
+        self.in_memory = unlinked.memory;
         let held: u64 = self
             .bounds
             .folders
             .iter()
             .map(|folder| disk_of(folder, &mut seen))
             .sum();
-        (held > self.bounds.disk)
+        (held + unlinked.disk > self.bounds.disk)
             .then(|| hit(Limit::Disk, self.bounds.disk))
             .flatten()
+    }
+
+    /// What the processes below `root` hold open of files that have no name any more.
+    fn unlinked(&mut self, root: i32, seen: &mut HashSet<(u64, u64)>) -> Unlinked {
+        let mut found = Unlinked::default();
+        let mut pids: Vec<i32> = descendants(root)
+            .into_iter()
+            .flatten()
+            .map(|below| below.mark.pid)
+            .collect();
+        pids.sort_unstable();
+        // Those before the first come last, so that none is beyond the bound each time.
+        let start = pids.partition_point(|pid| *pid < self.first);
+        pids.rotate_left(start);
+        let mut left = DESCRIPTORS;
+        self.first = 0;
+        for pid in pids {
+            if left == 0 {
+                self.first = pid;
+                break;
+            }
+            found.look(pid, &mut left, seen);
+        }
+        found
+    }
+}
+
+/// The bytes of files that only descriptors lead to: their names were removed, or they had none.
+#[derive(Debug, Default)]
+struct Unlinked {
+    memory: u64,
+    disk: u64,
+}
+
+impl Unlinked {
+    /// Adds what one process holds, each file once, and takes from `left` what was looked at.
+    fn look(&mut self, pid: i32, left: &mut usize, seen: &mut HashSet<(u64, u64)>) {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+        for entry in descriptors.into_iter().flatten().flatten() {
+            if *left == 0 {
+                return;
+            }
+            *left -= 1;
+            let path = entry.path();
+            // This follows the link to the open file itself, whatever its name is by now.
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
+            if metadata.nlink() != 0
+                || !metadata.is_file()
+                || !seen.insert((metadata.dev(), metadata.ino()))
+            {
+                continue;
+            }
+            let named = fs::read_link(&path).unwrap_or_default();
+            let named = named.as_os_str().as_bytes();
+            let bytes = metadata.blocks() * 512;
+            // Of memory that is shared there is no file in any folder.
+            if named.starts_with(b"/memfd:") || named.starts_with(b"/dev/zero") {
+                self.memory += bytes;
+            } else {
+                self.disk += bytes;
+            }
+        }
     }
 }
 
@@ -238,8 +316,8 @@ fn hit(limit: Limit, allowed: u64) -> Option<LimitHit> {
     Some(LimitHit { limit, allowed })
 }
 
-/// What a process holds for itself, in bytes: not the programs and files that it shares with
-/// others and that the kernel can drop at any time. 0 for one that is gone.
+/// What a process holds for itself, in bytes, in memory or swapped out: not the programs and files
+/// that it shares with others and that the kernel can drop at any time. 0 for one that is gone.
 fn memory_of(pid: i32) -> u64 {
     let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
         return 0;
@@ -251,7 +329,7 @@ fn memory_of(pid: i32) -> u64 {
             .and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
             .unwrap_or(0)
     };
-    (kib("RssAnon:") + kib("RssShmem:")) * 1024
+    (kib("RssAnon:") + kib("RssShmem:") + kib("VmSwap:")) * 1024
 }
 
 /// The bytes that the files below a folder take on the disk, each file once. What cannot be read
@@ -286,7 +364,35 @@ fn disk_of(folder: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     use super::*;
+
+    /// No process has this number, and none is below it.
+    const NOBODY: i32 = i32::MAX;
+
+    /// A process that holds a file open, and does nothing else.
+    struct Holder(std::process::Child);
+
+    impl Holder {
+        fn of(file: fs::File) -> Self {
+            let mut command = std::process::Command::new("sleep");
+            Self(command.arg("60").stdin(file).spawn().unwrap())
+        }
+
+        fn pid(&self) -> i32 {
+            self.0.id().cast_signed()
+        }
+    }
+
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
 
     fn bounds(limits: Limits, folder: &Path) -> Bounds {
         let file = folder.join("stdout");
@@ -297,9 +403,9 @@ mod tests {
     fn a_step_within_its_limits_hits_none() {
         let folder = tempfile::tempdir().unwrap();
         let bounds = bounds(Limits::default(), folder.path());
-        let watch = Watch::new(&bounds);
+        let mut watch = Watch::new(&bounds);
         assert_eq!(watch.processes(std::process::id().cast_signed()), None);
-        assert_eq!((watch.files(), watch.disk()), (None, None));
+        assert_eq!((watch.files(), watch.disk(NOBODY)), (None, None));
     }
 
     #[test]
@@ -317,9 +423,9 @@ mod tests {
         let sparse = fs::File::create(inner.join("sparse")).unwrap();
         sparse.set_len(1 << 30).unwrap();
         std::os::unix::fs::symlink("/usr", inner.join("link")).unwrap();
-        assert_eq!(Watch::new(&bounds).disk(), None);
+        assert_eq!(Watch::new(&bounds).disk(NOBODY), None);
         fs::write(inner.join("large"), vec![1; 2 << 20]).unwrap();
-        let hit = Watch::new(&bounds).disk().unwrap();
+        let hit = Watch::new(&bounds).disk(NOBODY).unwrap();
         assert_eq!(hit.to_string(), "put more than 1 MiB on the disk");
     }
 
@@ -347,5 +453,58 @@ mod tests {
     fn our_own_memory_is_some_and_that_of_nobody_none() {
         assert!(memory_of(std::process::id().cast_signed()) > 100 << 10);
         assert_eq!(memory_of(i32::MAX), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_held_open_and_has_no_name_counts_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            disk: 1 << 20,
+            ..Limits::default()
+        };
+        let bounds = bounds(limits, folder.path());
+        let mut file = tempfile::tempfile_in(folder.path()).unwrap();
+        file.write_all(&vec![1; 2 << 20]).unwrap();
+        let _holder = Holder::of(file);
+        let mut watch = Watch::new(&bounds);
+        let hit = watch.disk(std::process::id().cast_signed()).unwrap();
+        assert_eq!(hit.key(), "disk");
+    }
+
+    #[test]
+    fn memory_that_only_a_descriptor_leads_to_counts_for_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            memory: 64 << 20,
+            ..Limits::default()
+        };
+        let bounds = bounds(limits, folder.path());
+        let held = memfd_create("m", MemfdFlags::CLOEXEC).unwrap();
+        let mut file = fs::File::from(held);
+        for _ in 0..65 {
+            file.write_all(&vec![1; 1 << 20]).unwrap();
+        }
+        let holder = Holder::of(file);
+        let mut watch = Watch::new(&bounds);
+        let us = std::process::id().cast_signed();
+        assert_eq!(watch.disk(us), None, "it is not on the disk");
+        assert_eq!(watch.processes(us).unwrap().key(), "memory");
+        drop(holder);
+    }
+
+    #[test]
+    fn each_file_without_a_name_is_counted_once_and_no_more_descriptors_are_looked_at_than_is_said()
+    {
+        let file = tempfile::tempfile().unwrap();
+        (&file).write_all(&vec![1; 1 << 20]).unwrap();
+        let holders = [(); 2].map(|()| Holder::of(file.try_clone().unwrap()));
+        let (mut found, mut left, mut seen) = (Unlinked::default(), 100, HashSet::new());
+        for holder in &holders {
+            found.look(holder.pid(), &mut left, &mut seen);
+        }
+        assert!((1 << 20..2 << 20).contains(&found.disk), "{found:?}");
+        let mut none = Unlinked::default();
+        none.look(holders[0].pid(), &mut 0, &mut HashSet::new());
+        assert_eq!((none.disk, none.memory), (0, 0));
     }
 }

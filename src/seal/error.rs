@@ -42,6 +42,17 @@ pub enum SealError {
         /// Its rights.
         mode: u32,
     },
+    /// The file of keys belongs to another user, who could read and change it.
+    #[error(
+        "the keys {} belong to the user {owner}: `chown` the file to the daemon's user, and rotate the keys",
+        keys.display()
+    )]
+    KeysOfAnother {
+        /// The file.
+        keys: PathBuf,
+        /// The number of its owner.
+        owner: u32,
+    },
     /// A line of the file of keys is none.
     #[error(
         "line {line} of the keys {} is no key: each is a name, a space and 64 hexadecimal digits",

@@ -3,18 +3,22 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 
-use super::{SealError, sealed_files, write_whole};
+use super::{SealError, sealed_files, sealed_name, write_whole};
 
 /// The file of keys in the data folder, where the settings name no other.
 const FILE: &str = "seal.key";
 
 /// The file that is locked while something is sealed or opened.
 const LOCK: &str = "seal.lock";
+
+/// The name of a state that an apply could not save, as Terraform gives it.
+const STRANDED: &str = "errored.tfstate";
 
 /// What stands above the keys in their file.
 const HEADING: &str = "# What Mainstay keeps is sealed with the first of these keys; older ones still open it.\n\
@@ -104,8 +108,9 @@ impl Keys {
     }
 
     fn none_is_needed(&self) -> Result<(), SealError> {
-        let sealed = sealed_files(&self.data_dir.join("states"));
-        match sealed.into_iter().next() {
+        let states = sealed_files(&self.data_dir.join("states"));
+        let stranded = || stranded(&self.data_dir.join("runs"));
+        match states.into_iter().next().or_else(stranded) {
             Some(sealed) => Err(SealError::KeysLost {
                 keys: self.file.clone(),
                 sealed,
@@ -177,6 +182,12 @@ impl Keys {
                     mode: metadata.permissions().mode() & 0o7777,
                 });
             }
+            Ok(metadata) if !self.is_ours(metadata.uid()) => {
+                return Err(SealError::KeysOfAnother {
+                    keys: self.file.clone(),
+                    owner: metadata.uid(),
+                });
+            }
             Ok(_) => fs::read_to_string(&self.file).map_err(reading)?,
             Err(error) => return Err(reading(error)),
         };
@@ -199,6 +210,13 @@ impl Keys {
         Ok(keys)
     }
 
+    /// Whether the owner of the file of keys is one who could read all of the data folder anyway:
+    /// this process's user, root, or the folder's owner, for whom root looks into it.
+    fn is_ours(&self, owner: u32) -> bool {
+        let folder = || fs::metadata(&self.data_dir).is_ok_and(|folder| folder.uid() == owner);
+        owner == geteuid().as_raw() || owner == 0 || folder()
+    }
+
     /// Writes the keys; the lock is held alone.
     pub(super) fn write(&self, keys: &[Key]) -> Result<(), SealError> {
         write_whole(&self.file, |file| {
@@ -210,6 +228,23 @@ impl Keys {
         })
         .map_err(SealError::io("write the keys", &self.file))
     }
+}
+
+/// A sealed state below the folder of runs that an apply could not save. It is in a run's own folder
+/// or in that of an attempt; what Terraform writes is deeper, and logs can be missed.
+fn stranded(runs: &Path) -> Option<PathBuf> {
+    let folders = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut at = folders(runs)
+        .into_iter()
+        .flat_map(|run| [vec![run.clone()], folders(&run)].concat());
+    at.find_map(|folder| {
+        let state = sealed_name(&folder.join(STRANDED));
+        state.is_file().then_some(state)
+    })
 }
 
 /// A new key with a name of its own.
@@ -231,4 +266,10 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], SealError> {
 pub(super) fn names(keys: &Keys) -> Vec<String> {
     let all = keys.read_all().unwrap();
     all.into_iter().map(|key| key.id).collect()
+}
+
+/// Whether a file of keys that this user owns is read, for tests.
+#[cfg(test)]
+pub(super) fn is_ours(keys: &Keys, owner: u32) -> bool {
+    keys.is_ours(owner)
 }

@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use chrono::TimeDelta;
 use tempfile::TempDir;
@@ -177,6 +177,44 @@ fn no_new_key_is_made_where_one_was_lost() {
     fs::remove_file(rig.keys.file()).unwrap();
     let error = rig.keys.ready().unwrap_err();
     assert!(matches!(error, SealError::KeysLost { .. }), "{error}");
+}
+
+#[test]
+fn no_new_key_is_made_where_a_state_that_could_not_be_saved_needs_the_lost_one() {
+    for folder in ["runs/7", "runs/7/1"] {
+        let rig = Rig::new();
+        let folder = rig.folder.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        let plain = rig.folder.path().join("plain");
+        fs::write(&plain, SECRET).unwrap();
+        let sealed = folder.join("errored.tfstate.sealed");
+        let label = Label {
+            kind: Kind::Stranded,
+            ..label_of("network")
+        };
+        rig.keys.seal(&plain, &sealed, &label).unwrap();
+        fs::remove_file(rig.keys.file()).unwrap();
+        for error in [rig.keys.look(), rig.keys.ready()] {
+            assert!(
+                matches!(&error, Err(SealError::KeysLost { sealed: found, .. }) if *found == sealed),
+                "{error:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn keys_of_another_user_are_refused() {
+    let rig = Rig::new();
+    rig.sealed("s", SECRET.as_bytes());
+    let owner = fs::metadata(rig.keys.file()).unwrap().uid();
+    assert!(keys::is_ours(&rig.keys, owner) && keys::is_ours(&rig.keys, 0));
+    assert!(!keys::is_ours(&rig.keys, owner + 4_711));
+    // Only root can give a file away.
+    if chown(rig.keys.file(), Some(owner + 4_711), None).is_ok() {
+        let error = rig.keys.ready().unwrap_err();
+        assert!(matches!(error, SealError::KeysOfAnother { .. }), "{error}");
+    }
 }
 
 #[test]

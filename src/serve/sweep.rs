@@ -99,7 +99,7 @@ fn sweep_runs(
     Ok(removed)
 }
 
-/// Removes checkouts and temporary folders of runs that nobody works on.
+/// Removes checkouts, strangers' data folders and temporary folders of runs that nobody works on.
 fn sweep_folders(store: &Store, places: &Places, temporary: &Path) -> Result<(), StoreError> {
     let beginning = places.temporaries();
     let of_run = |path: &Path, beginning: &str| -> Option<RunId> {
@@ -141,7 +141,31 @@ fn size(folder: &Path) -> u64 {
         .sum()
 }
 
+/// Brings all folders below one to its top, so that removing it needs few open files and short paths
+/// however deep a run made them. What cannot be moved stays where it is.
+fn flatten(top: &Path) {
+    let folders = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|entry| entry.path()).collect()
+    };
+    let mut open = folders(top);
+    while let Some(folder) = open.pop() {
+        for inner in folders(&folder) {
+            // A new folder: what ran here cannot have foreseen its name. What is empty is replaced.
+            let place = tempfile::Builder::new().prefix("swept-").tempdir_in(top);
+            let Ok(place) = place.map(tempfile::TempDir::keep) else {
+                return;
+            };
+            if std::fs::rename(&inner, &place).is_ok() {
+                open.push(place);
+            }
+        }
+    }
+}
+
 fn remove(path: &Path) -> bool {
+    flatten(path);
     match std::fs::remove_dir_all(path) {
         Ok(()) => true,
         // Its run ended meanwhile and removed it.
@@ -289,13 +313,19 @@ mod tests {
             path
         };
         let ours = |id: RunId| temporary.join(format!("{}abc", rig.places.temporary(id)));
+        let strange = |id: RunId| {
+            let name = format!("{}abc", rig.places.strange(id));
+            rig.places.checkouts().join(name).join("terraform")
+        };
         let gone = [
             make(ours(RunId(4711))),
             make(rig.places.checkouts().join("run-4711-abc")),
+            make(strange(RunId(4711))),
         ];
         let stay = [
             make(ours(active)),
             make(rig.places.checkouts().join(format!("run-{active}-abc"))),
+            make(strange(active)),
             // Another daemon's, and somebody else's.
             make(temporary.join("mst-00000000-4711-abc")),
             make(temporary.join("anything")),
@@ -303,5 +333,24 @@ mod tests {
         sweep_folders(&rig.store, &rig.places, &temporary).unwrap();
         assert!(gone.iter().all(|path| !path.exists()), "{gone:?}");
         assert!(stay.iter().all(|path| path.exists()), "{stay:?}");
+    }
+
+    #[test]
+    fn folders_are_removed_however_deep_a_run_made_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("checkout");
+        let part = vec!["d"; 1_000].join("/");
+        std::fs::create_dir_all(top.join(&part)).unwrap();
+        std::fs::write(top.join(&part).join("file"), "x").unwrap();
+        // Deeper than a path can say.
+        for _ in 0..2 {
+            std::fs::create_dir_all(folder.path().join("outer").join(&part)).unwrap();
+            std::fs::rename(&top, folder.path().join("outer").join(&part).join("d")).unwrap();
+            std::fs::rename(folder.path().join("outer"), &top).unwrap();
+        }
+        flatten(&top);
+        let deep = |path: PathBuf| entries(&path).iter().any(|inner| inner.is_dir());
+        assert!(entries(&top).into_iter().all(|path| !deep(path)));
+        assert!(remove(&top) && !top.exists());
     }
 }

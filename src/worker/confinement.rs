@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Worker;
+use super::operator::CLI_CONFIG;
 use crate::config::SandboxOf;
 use crate::engine::{Job, State};
 use crate::network::NetworkRule;
@@ -68,11 +69,14 @@ impl Worker {
         let named = |name: &str| value(job, name).map(PathBuf::from);
         read.extend(NAMING.iter().filter_map(|name| named(name)));
         let mut cli = CliPaths::default();
-        if let Some(file) = named("TF_CLI_CONFIG_FILE") {
+        if let Some(file) = named(CLI_CONFIG) {
             let file = std::path::absolute(file)?;
             // One that is not there is not given to Terraform either.
             cli = CliPaths::of(&fs::read_to_string(&file).unwrap_or_default());
-            read.push(file);
+            // A stranger's copy is in a folder of its own.
+            if !file.starts_with(&job.tmp_dir) {
+                read.push(file);
+            }
         }
         read.append(&mut cli.read);
         if let Some(cache) = named("TF_PLUGIN_CACHE_DIR").or(cli.plugin_cache) {

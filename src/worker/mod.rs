@@ -8,6 +8,7 @@ mod failure;
 mod following;
 mod judging;
 mod lending;
+mod operator;
 mod owner;
 mod places;
 mod prepare;
@@ -126,8 +127,8 @@ struct Ready {
     checks: Vec<Check>,
     /// The last apply of the workspace, where that came to no good end.
     unfinished: Option<Unfinished>,
-    /// Checkout and temporary files, which live as long as the run.
-    folders: [Option<TempDir>; 2],
+    /// Checkout, temporary files and a stranger's data folder, which live as long as the run.
+    folders: [Option<TempDir>; 3],
 }
 
 /// What came of working on a run, before it is recorded.

@@ -8,7 +8,8 @@ use crate::engine::kept_stranded;
 use crate::fleet::folder_name;
 use crate::id::{RepoName, RunId, WorkspaceName};
 
-/// Whose code uses a folder. What a proposal's code may have written is never used by a merge.
+/// Whose code uses a folder. What a proposal's code may have written is never used by a merge, and
+/// what a stranger's wrote by nobody: it has no folder that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     /// A proposal's.
@@ -36,9 +37,20 @@ impl Places {
         self.data_dir.join("mirrors")
     }
 
-    /// Temporary checkouts, one for each run that is under way.
+    /// Temporary checkouts, one for each run that is under way, and strangers' data folders.
     pub fn checkouts(&self) -> PathBuf {
         self.data_dir.join("checkouts")
+    }
+
+    /// How the name of a run's checkout begins.
+    pub fn checkout(&self, id: RunId) -> String {
+        format!("run-{id}-")
+    }
+
+    /// How the name of the folder begins that holds the data folder and plugin cache of a
+    /// stranger's run, and is as short-lived as its checkout.
+    pub fn strange(&self, id: RunId) -> String {
+        format!("{}stranger-", self.checkout(id))
     }
 
     /// How the names of a run's temporary folders begin. They are short, since providers put their
@@ -99,7 +111,7 @@ impl Places {
         folders.iter().find_map(|folder| kept_stranded(folder))
     }
 
-    /// `TF_DATA_DIR` of a workspace: reused between runs of the same trust.
+    /// `TF_DATA_DIR` of a workspace for code that is no stranger's: reused between runs of the same trust.
     pub fn terraform(&self, repo: &RepoName, name: &WorkspaceName, trust: Trust) -> PathBuf {
         let trust = match trust {
             Trust::Proposed => "proposed",

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lending::patterns_of;
-use super::{Ready, Worker, places};
+use tempfile::TempDir;
+
+use super::lending::{Author, patterns_of};
+use super::{Places, Ready, Worker, operator, places};
 use crate::config::Limits;
 use crate::engine::{self, Job, Lock, environment};
 use crate::fleet::Tracked;
@@ -69,7 +71,7 @@ impl Worker {
             // What is on the base branch is not held against it.
             Purpose::Merge | Purpose::Drift => None,
         };
-        let prefix = format!("run-{}-", run.id);
+        let prefix = self.places.checkout(run.id);
         let limits = self.fleet.config.limits;
         let (resolved, checkout) = tokio::task::spawn_blocking(move || {
             let make = |source| PrepareError::Folder {
@@ -92,10 +94,12 @@ impl Worker {
             Ok::<_, PrepareError>((resolved, checkout))
         })
         .await??;
-        let trust = match what.purpose {
-            Purpose::Propose => places::Trust::Proposed,
-            Purpose::Merge | Purpose::Drift => places::Trust::Merged,
-        };
+        let author = self.author(what)?;
+        let (data_dir, strange) =
+            data_folder(&self.places, &run, author).map_err(|source| PrepareError::Folder {
+                folder: self.places.checkouts(),
+                source,
+            })?;
         let work_dir = self
             .places
             .next_attempt(run.id)
@@ -103,18 +107,19 @@ impl Worker {
                 folder: self.places.run(run.id),
                 source,
             })?;
-        let author = self.author(what)?;
         let patterns = patterns_of(&settings, what.purpose, author);
         let choose = |patterns: &[String]| {
             environment(patterns, self.environment.iter().cloned(), &self.never)
         };
-        let env = choose(patterns);
+        let mut env = choose(patterns);
         let harmless = choose(&[]);
         // What a declaration lets in is secret; what every run sees (PATH, HOME) is not.
         let secrets = env
             .iter()
             .filter(|(name, _)| harmless.iter().all(|(other, _)| other != name))
-            .map(|(_, value)| value.expose().to_owned());
+            .map(|(_, value)| value.expose().to_owned())
+            // Some of what every run sees holds secrets.
+            .chain(operator::secrets(&env));
         let secrets = Redactor::new(secrets);
         let tmp_dir = tempfile::Builder::new()
             .prefix(&self.places.temporary(run.id))
@@ -123,6 +128,14 @@ impl Worker {
                 folder: std::env::temp_dir(),
                 source,
             })?;
+        if author == Author::Stranger {
+            operator::withhold(&mut env, tmp_dir.path()).map_err(|source| {
+                PrepareError::Folder {
+                    folder: tmp_dir.path().to_owned(),
+                    source,
+                }
+            })?;
+        }
         let state = match &resolved.backend {
             Backend::None => engine::State::Kept(self.kept_state(what)),
             Backend::Named(_) | Backend::Cloud => engine::State::Backend,
@@ -132,7 +145,7 @@ impl Worker {
             checkout: checkout.path().to_owned(),
             folder: resolved.workspace.path.clone(),
             work_dir,
-            data_dir: self.places.terraform(&what.repo, &what.workspace, trust),
+            data_dir,
             tmp_dir: tmp_dir.path().to_owned(),
             wrapper: Vec::new(),
             door: None,
@@ -168,9 +181,34 @@ impl Worker {
             checks: Vec::new(),
             unfinished: None,
             run,
-            folders: [Some(checkout), Some(tmp_dir)],
+            folders: [Some(checkout), Some(tmp_dir), strange],
         })
     }
+}
+
+/// Terraform's data folder for a run: the modules and providers that it holds, and the record of the
+/// backend, are what the next plan there runs with its own credentials. So a stranger's is of its run
+/// alone, with its plugin cache beside it, and is removed with the second of what this gives.
+fn data_folder(
+    places: &Places,
+    run: &Run,
+    author: Author,
+) -> std::io::Result<(PathBuf, Option<TempDir>)> {
+    let what = &run.what;
+    let trust = match (author, what.purpose) {
+        (Author::Stranger, _) => {
+            let folder = places.checkouts();
+            std::fs::create_dir_all(&folder)?;
+            let own = tempfile::Builder::new()
+                .prefix(&places.strange(run.id))
+                .tempdir_in(&folder)?;
+            return Ok((own.path().join("terraform"), Some(own)));
+        }
+        (Author::Own, Purpose::Propose) => places::Trust::Proposed,
+        (Author::Own, Purpose::Merge | Purpose::Drift) => places::Trust::Merged,
+    };
+    let kept = places.terraform(&what.repo, &what.workspace, trust);
+    Ok((kept, None))
 }
 
 /// Checks out the files that concern a workspace, if nothing in them is refused. `base` is what a
@@ -225,5 +263,54 @@ pub(super) fn problem_warning(problem: &ModuleProblem) -> Diagnostic {
         file: Some(problem.file.clone()),
         line: problem.line.and_then(|line| line.try_into().ok()),
         snippet: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::now;
+    use crate::run::{NewRun, Trigger};
+    use crate::store::Store;
+
+    /// Two runs of a purpose for the same workspace, the second after the first ended.
+    fn runs(folder: &Path, purpose: Purpose) -> [Run; 2] {
+        let store = Store::open(folder).unwrap();
+        let order = NewRun {
+            repo: "acme/infra".parse().unwrap(),
+            workspace: "network".parse().unwrap(),
+            purpose,
+            proposal: None,
+            commit: "1".repeat(40).parse().unwrap(),
+            base: None,
+            tree: "2".repeat(40).parse().unwrap(),
+            inputs: "in".into(),
+            trigger: Trigger::Commit,
+        };
+        [(); 2].map(|()| {
+            let id = store.add_run(&order, now()).unwrap();
+            store.run(id).unwrap()
+        })
+    }
+
+    #[test]
+    fn what_a_forks_plan_wrote_is_used_by_no_other_plan() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places::new(folder.path());
+        let [first, second] = runs(folder.path(), Purpose::Propose);
+        let (strange, guard) = data_folder(&places, &first, Author::Stranger).unwrap();
+        let (other, _other) = data_folder(&places, &second, Author::Stranger).unwrap();
+        let (own, none) = data_folder(&places, &second, Author::Own).unwrap();
+        assert!(none.is_none(), "what own branches plan with is kept");
+        let plugins = strange.with_extension("plugins");
+        for shared in [&other, &own] {
+            assert!(!strange.starts_with(shared) && !shared.starts_with(&strange));
+            assert_ne!(&plugins, &shared.with_extension("plugins"));
+        }
+        for written in [&strange, &plugins] {
+            std::fs::create_dir_all(written.join("modules")).unwrap();
+        }
+        drop(guard);
+        assert!(!strange.exists() && !plugins.exists());
     }
 }

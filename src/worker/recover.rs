@@ -23,6 +23,10 @@ use crate::store::{StoreError, TakeOver};
 /// be what ends the process. A daemon that is killed now and then never comes so far.
 const WORKERS_LOST: usize = 20;
 
+/// How many folders below each other are looked into for a state: a tree has at most 100, and a few
+/// are around it.
+const DEEPEST: usize = 110;
+
 /// How a lost run was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovered {
@@ -197,18 +201,21 @@ impl Worker {
 }
 
 /// The `errored.tfstate` that Terraform left below a folder.
+///
+/// Folders deeper than a tree of git may have are not looked into: what runs can make thousands of
+/// them, and no configuration is there. One folder is open at a time.
 pub fn stranded_state(folder: &Path) -> Option<PathBuf> {
-    for entry in std::fs::read_dir(folder).ok()?.flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        if name == STRANDED || Path::new(&name) == sealed_name(Path::new(STRANDED)) {
-            return Some(path);
-        }
-        // Links lead out of the checkout; what Terraform wrote is in it.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && let Some(found) = stranded_state(&path)
-        {
-            return Some(found);
+    let mut open = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name == STRANDED || Path::new(&name) == sealed_name(Path::new(STRANDED)) {
+                return Some(entry.path());
+            }
+            // Links lead out of the checkout; what Terraform wrote is in it.
+            if depth < DEEPEST && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.push((entry.path(), depth + 1));
+            }
         }
     }
     None
@@ -259,5 +266,25 @@ fn failure_of(end: &AdoptedEnd, ended: &Ended) -> Failure {
             .collect(),
         tail: String::new(),
         advice: Some(failure::AFTER_APPLY.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranded_state_is_not_looked_for_deeper_than_a_tree_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = |depth: usize| folder.path().join(vec!["d"; depth].join("/"));
+        std::fs::create_dir_all(below(300)).unwrap();
+        std::fs::write(below(200).join(STRANDED), "{}").unwrap();
+        assert_eq!(stranded_state(folder.path()), None);
+        for name in [STRANDED.into(), sealed_name(Path::new(STRANDED))] {
+            let state = below(101).join(name);
+            std::fs::write(&state, "{}").unwrap();
+            assert_eq!(stranded_state(folder.path()), Some(state.clone()));
+            std::fs::remove_file(state).unwrap();
+        }
     }
 }

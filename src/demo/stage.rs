@@ -58,7 +58,24 @@ pub(super) struct Stage {
     /// What a shell reads to be in the demo.
     pub(super) env: PathBuf,
     cli_config: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Stage {
+    /// Removes the folder for good: a look that is under way when the demo ends may still make one of
+    /// its folders anew.
+    fn drop(&mut self) {
+        const TRIES: usize = 20;
+        let folder = self.folder.path();
+        for _ in 0..TRIES {
+            // What cannot be removed now is tried again, and then by the folder's own end.
+            std::fs::remove_dir_all(folder).ok();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            if !folder.exists() {
+                return;
+            }
+        }
+    }
 }
 
 impl Stage {
@@ -86,7 +103,7 @@ impl Stage {
             config: top.join("mainstay.toml"),
             env: top.join("env"),
             cli_config,
-            _folder: folder,
+            folder,
         };
         make_folder(&stage.world)?;
         stage.write_settings()?;

@@ -234,7 +234,7 @@ fn is_changing(apply: &StepStart) -> bool {
         fn after(&self, _: &StepEnd) {}
         fn progress(&self, _: &Progress) {}
     }
-    let mut record = Record::default();
+    let mut record = Record::of(Step::Apply);
     Output::open(apply).finish(&mut record, &Nobody);
     let mut outcomes = record.outcomes().into_iter();
     outcomes.any(|(_, outcome)| outcome == ApplyOutcome::Unknown)

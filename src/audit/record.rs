@@ -57,6 +57,10 @@ pub enum What {
     BaseRewound,
     /// A person puts a state of a workspace in place by hand; recorded before it is done.
     StatePushed,
+    /// A run pushes the state that an earlier apply could not save; recorded before it is done.
+    StateSaved,
+    /// A run releases the lock that a dead apply left; recorded before it is done.
+    LockReleased,
     /// A process became the daemon of the record.
     DaemonStarted,
     /// At a start, the log was not as the file beside it tells.
@@ -86,6 +90,8 @@ impl fmt::Display for What {
             Self::Merged => "merged",
             Self::BaseRewound => "base rewound",
             Self::StatePushed => "state pushed",
+            Self::StateSaved => "unsaved state pushed",
+            Self::LockReleased => "lock released",
             Self::DaemonStarted => "daemon started",
             Self::Gap => "gap",
         })

@@ -15,6 +15,7 @@ use crate::audit::{Chained, Findings, Head, Record, Verifier, What, seal};
 use crate::clock::Timestamp;
 use crate::id::{RepoName, WorkspaceName};
 use crate::plan::StateVersion;
+use crate::run::{Run, State};
 
 /// The file beside the database that says how far the log has come.
 pub const HEAD_FILE: &str = "audit.head";
@@ -57,6 +58,23 @@ impl Store {
         record.workspace = Some(workspace.clone());
         record.state_before = before;
         record.state_after = after;
+        self.write(|tx| append(tx, record))
+    }
+
+    /// Notes on the audit log that a run is about to mend what an earlier apply left.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub fn is_mended(
+        &self,
+        what: What,
+        run: &Run,
+        reason: String,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut record = Record::of_run(what, run.id, &run.what, State::Planning, at);
+        record.reason = Some(reason);
         self.write(|tx| append(tx, record))
     }
 

@@ -8,6 +8,8 @@ use tracing::{info, warn};
 
 use super::recorder::Recorder;
 use super::{Ready, Wishes, Worker};
+use crate::audit::What;
+use crate::clock::now;
 use crate::engine::{
     self, CancelToken, EngineError, Lock, LockInfo, OwnLock, PlanMode, Rescue, SavedPlan, Step,
     StepStart,
@@ -121,7 +123,7 @@ impl Worker {
         let id = ready.run.id;
         let commit = before.run.what.commit.short();
         let rescue = match ready.run.what.purpose {
-            Purpose::Merge => self.rescue(ready, before, observer).await,
+            Purpose::Merge => self.rescue(ready, before, observer).await?,
             // It may write nothing.
             Purpose::Propose | Purpose::Drift => Rescue::NotTried,
         };
@@ -175,13 +177,28 @@ impl Worker {
 
     /// Pushes a state that an earlier apply could not save, and forgets it. Where the lock is the one
     /// that the dead apply left, which could free it no more than save, that is released first.
-    async fn rescue(&self, ready: &Ready, before: &Unfinished, observer: &Recorder<'_>) -> Rescue {
+    async fn rescue(
+        &self,
+        ready: &Ready,
+        before: &Unfinished,
+        observer: &Recorder<'_>,
+    ) -> Result<Rescue, StoreError> {
+        let store = &self.fleet.store;
+        let of = format!("of the apply of run {}", before.run.id);
+        store.is_mended(
+            What::StateSaved,
+            &ready.run,
+            format!("the state {of}"),
+            now(),
+        )?;
         let mut rescue = self.push(ready, before.run.id, observer).await;
         if let Rescue::Failed(said) = &rescue
             && let Some(lock) = engine::lock_in_text(said)
             && let Some(lock) = before.own_lock(&lock)
         {
             info!(run.id = %ready.run.id, lock, "The lock {lock} is the one that the dead apply left, and is released");
+            let reason = format!("the lock {lock} {of}");
+            store.is_mended(What::LockReleased, &ready.run, reason, now())?;
             let cancel = CancelToken::new();
             match self
                 .engine
@@ -203,7 +220,7 @@ impl Worker {
                 break;
             }
         }
-        rescue
+        Ok(rescue)
     }
 
     /// Pushes the state that a run could not save, in the clear or sealed.
@@ -264,6 +281,10 @@ impl Worker {
         if let Some(id) = before.own_lock(&lock) {
             let commit = before.run.what.commit.short();
             info!(run.id = %ready.run.id, lock = %id, "The lock {id} is the one that the dead apply of {commit} left, and is released");
+            let reason = format!("the lock {id} of the apply of run {}", before.run.id);
+            self.fleet
+                .store
+                .is_mended(What::LockReleased, &ready.run, reason, now())?;
             let released = self
                 .engine
                 .release_lock(&ready.job, id, observer, &wishes.plan)

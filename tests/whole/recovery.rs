@@ -167,6 +167,9 @@ async fn the_lock_of_a_dead_apply_is_released_and_nobody_elses() {
     s.status_is(&commit, "mainstay/apply", "success").await;
     assert_eq!(s.in_world("slow.txt").as_deref(), Some("s"));
     assert_eq!(s.starts("force-unlock"), 1);
+    let audit = s.json(&["audit", "--limit", "0", "--format", "json"]);
+    let released = audit.to_string().matches("\"lock_released\"").count();
+    assert_eq!(released, 1, "{audit}");
     s.comment_with(pull, "### Applied: 1 created").await;
     s.end().await;
 }
@@ -214,5 +217,10 @@ async fn a_state_that_was_not_saved_is_pushed_before_anything_is_planned_without
     let state = backend.state().unwrap();
     assert_eq!(state["resources"][0]["name"], "subnet", "{state}");
     assert_eq!(s.starts("apply"), 1, "nothing is created twice");
+    let audit = s.json(&["audit", "--limit", "0", "--format", "json"]);
+    assert!(
+        audit.to_string().contains("\"what\":\"state_saved\""),
+        "{audit}"
+    );
     s.end().await;
 }

@@ -238,7 +238,9 @@ impl Stage {
                 let repo = self.repos[place.repo].full_name();
                 let arguments = ["apply", place.workspace, "--repo", &repo];
                 let asked = self.s.run(&arguments);
-                assert_eq!(asked.code, 0, "{}", asked.stderr);
+                // What is held of the commit may be the other workspace alone.
+                let refused = asked.stderr.contains("the daemon refused");
+                assert!(asked.code == 0 || refused, "{}", asked.stderr);
             }
         }
     }

@@ -17,6 +17,9 @@ use rustix::process::Signal;
 use crate::bench::{Bench, until};
 use crate::stopping::signal;
 
+/// How often a look through all processes may meet one that is just ending.
+const TRIES: usize = 10;
+
 /// What must not be found by a run.
 const LOOT: &str = "hunter2-of-somebody-else";
 
@@ -145,7 +148,15 @@ output "environments" {{
     let mut job = bench.job();
     job.env.push(("OWN".into(), Secret::new("own")));
     shut_in(&bench, sandbox, Lifetime::WithParent, &mut job);
-    let saved = bench.plan(&job).await.unwrap();
+    let mut tries = 0;
+    let saved = loop {
+        match bench.plan(&job).await {
+            Ok(saved) => break saved,
+            // A process of somebody's ended between its being listed and its being looked into.
+            Err(error) if tries < TRIES && format!("{error:?}").contains("/proc") => tries += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    };
     let json: serde_json::Value = serde_json::from_slice(&fs::read(&saved.json).unwrap()).unwrap();
     let output = |name: &str| &json["output_changes"][name]["after"];
     assert!(output("own").as_str().unwrap().contains("environments"));

@@ -547,8 +547,11 @@ async fn with_several_repositories_a_command_says_which() {
     let ran = s.run(&["cancel", "--repo", "acme/infr"]);
     assert_eq!(ran.code, 1);
     assert_snapshot!(ran.stderr, @"error: no repository `acme/infr` is declared; did you mean `acme/infra`?");
+    // It is told to the right one, which has nothing to cancel and says so.
     let ran = s.run(&["cancel", "--repo", "acme/other"]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(ran.code, 1);
+    let refused = "error: the daemon refused `mainstay cancel` in acme/other: ";
+    assert!(ran.stderr.starts_with(refused), "{}", ran.stderr);
     let listed = s.run(&["runs"]).stdout;
     aligned(&listed, &["run", "when", "repository", "workspace"]);
     assert!(listed.contains("acme/other"), "{listed}");

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use super::error::{ApplyEnd, EngineError, FailedApply, LockInfo, Rescue, Stranded};
 use super::events::from_text;
-use super::job::STRANDED;
-use super::planning::{digest, discard, flag, lock_in, lock_timeout, remove, restrict};
+use super::planning::{digest, discard, flag, lock_in, lock_timeout, open_own, remove};
 use super::step::{Call, Finished};
 use super::{
     Applied, ApplyOutcome, CancelToken, Engine, Job, Lock, MadeFor, Observer, SavedPlan, State,
@@ -20,10 +19,7 @@ use super::{
 use crate::clock::now;
 use crate::fault::chain;
 use crate::plan::Severity;
-use crate::seal::sealed_name;
-
-/// The name of the copy of a stranded state, once it was pushed.
-const SAVED: &str = "pushed.tfstate";
+use crate::seal::{PUSHED, STRANDED, sealed_name, write_whole};
 
 /// How long the push of a stranded state may take before it is asked to stop.
 const PUSH_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -201,7 +197,7 @@ impl Engine {
         if rescue == Rescue::Saved {
             noting(job, "remove the pushed state", remove(&stranded));
             // Under its own name it would be taken for one that is still to be pushed.
-            let saved = job.work_dir.join(SAVED);
+            let saved = job.work_dir.join(PUSHED);
             let renamed = fs::rename(&kept, &saved);
             let kept = if renamed.is_ok() { saved } else { kept };
             noting(job, "rename the pushed state", renamed);
@@ -225,7 +221,7 @@ impl Engine {
             .prepare()
             .map_err(|error| error.to_string())
             .and_then(|()| {
-                copy_whole(kept, &copy)
+                copy_own(kept, &copy)
                     .map_err(|error| format!("{} could not be copied: {error}", kept.display()))
             });
         if let Err(reason) = copied {
@@ -360,17 +356,12 @@ fn is_stranded(path: &Path) -> bool {
 /// Copies a stranded state into the work folder, whole and for its owner alone.
 fn keep_stranded(stranded: &Path, work_dir: &Path) -> io::Result<PathBuf> {
     let kept = work_dir.join(STRANDED);
-    copy_whole(stranded, &kept)?;
+    copy_own(stranded, &kept)?;
     Ok(kept)
 }
 
 /// Copies a file, and not what a link in its place leads to: all of it or nothing, for its owner alone.
-fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
-    let new = to.with_extension("new");
-    let mut source = super::planning::open_own(from)?;
-    let mut copy = fs::File::create(&new)?;
-    restrict(&new)?;
-    io::copy(&mut source, &mut copy)?;
-    copy.sync_all()?;
-    fs::rename(&new, to)
+fn copy_own(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = open_own(from)?;
+    write_whole(to, |copy| io::copy(&mut source, copy).map(|_| ()))
 }

@@ -16,14 +16,11 @@ use crate::id::WorkspaceName;
 use crate::modules::Backend;
 use crate::network::HostPattern;
 use crate::redact::Secret;
-use crate::seal::SealError;
+use crate::seal::{STRANDED, SealError};
 use crate::workspace::Trust;
 
 /// The folder in a job's folder that Terraform itself writes to.
 pub(super) const OUT_DIR: &str = "out";
-
-/// The file that Terraform writes into its working folder where it cannot save the state.
-pub(super) const STRANDED: &str = "errored.tfstate";
 
 /// The folder in a job's folder with the state that a plan reads.
 pub(super) const STATE_COPY: &str = "state";

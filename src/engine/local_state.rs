@@ -305,7 +305,7 @@ impl KeptState {
         let versions =
             versions(&self.path).map_err(io_error("list the versions of", &self.path))?;
         for plain in versions {
-            if plain.extension().is_some_and(|e| e == seal::ENDING) {
+            if seal::is_sealed(&plain) {
                 continue;
             }
             let head = read_head(&plain).map_err(io_error("read", &plain))?;
@@ -447,7 +447,7 @@ impl KeptState {
         let version = kept.file_stem().unwrap_or_default().to_string_lossy();
         fs::write(note(&self.path), format!("{version}\n"))
             .map_err(io_error("write", &note(&self.path)))?;
-        if kept.extension().is_some_and(|e| e == seal::ENDING) {
+        if seal::is_sealed(kept) {
             copy_whole(kept, &sealed).map_err(io_error("put back", kept))?;
         } else {
             let head = read_head(kept).map_err(io_error("read", kept))?;
@@ -470,7 +470,7 @@ impl KeptState {
     pub fn copy_sealed(&self, into: &Path) -> Result<(), SealError> {
         let place = |path: &Path| into.join(path.file_name().unwrap_or_default());
         for version in versions(&self.path).map_err(io_error("list the versions of", &self.path))? {
-            if version.extension().is_some_and(|e| e == seal::ENDING) {
+            if seal::is_sealed(&version) {
                 copy_whole(&version, &place(&version)).map_err(io_error("copy", &version))?;
             } else {
                 let head = read_head(&version).map_err(io_error("read", &version))?;

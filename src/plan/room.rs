@@ -60,7 +60,6 @@ pub struct LeftOut {
     /// Of these, so many are replaced.
     pub replaced: usize,
     /// Of these, so many are created, replaced ones among them.
-    #[serde(default)]
     pub created: usize,
     /// Of these, how many there are of each kind that exist before they change.
     pub existing: BTreeMap<String, usize>,

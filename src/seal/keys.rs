@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 
-use super::{SealError, sealed_files, sealed_name, write_whole};
+use super::{STRANDED, SealError, sealed_files, sealed_name, write_whole};
 
 /// The file of keys in the data folder, where the settings name no other.
 const FILE: &str = "seal.key";
 
 /// The file that is locked while something is sealed or opened.
 const LOCK: &str = "seal.lock";
-
-/// The name of a state that an apply could not save, as Terraform gives it.
-const STRANDED: &str = "errored.tfstate";
 
 /// What stands above the keys in their file.
 const HEADING: &str = "# What Mainstay keeps is sealed with the first of these keys; older ones still open it.\n\

@@ -39,7 +39,13 @@ pub use self::rotate::Rotated;
 use crate::clock::{Timestamp, now};
 
 /// How the names of sealed files end.
-pub const ENDING: &str = "sealed";
+const ENDING: &str = "sealed";
+
+/// The file that Terraform writes into its working folder where it cannot save the state.
+pub const STRANDED: &str = "errored.tfstate";
+
+/// The name of the copy of such a state, once it was pushed.
+pub const PUSHED: &str = "pushed.tfstate";
 
 /// The first line of a sealed file.
 const MAGIC: &[u8] = b"mainstay sealed 1\n";
@@ -289,6 +295,11 @@ pub fn sealed_name(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether a name is that of a sealed file.
+pub fn is_sealed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == ENDING)
+}
+
 /// The sealed files below a folder. Links are not followed.
 pub fn sealed_files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -298,7 +309,7 @@ pub fn sealed_files(folder: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => open.push(path),
-                Ok(kind) if kind.is_file() && path.extension().is_some_and(|e| e == ENDING) => {
+                Ok(kind) if kind.is_file() && is_sealed(&path) => {
                     found.push(path);
                 }
                 _ => {}

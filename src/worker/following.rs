@@ -1,7 +1,7 @@
 //! What an apply that came to no good end left for the runs after it: a state that is not saved, a
 //! lock that nobody holds any more, and the question how far it came.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -21,7 +21,7 @@ use crate::run::{
     AppliedParts, Event, Evidence, Failure, Interruption, Journal, Purpose, Run, State, unsaved,
     would_repeat,
 };
-use crate::seal::{ENDING, Kind, Wanted, remove};
+use crate::seal::{Kind, Wanted, is_sealed, remove};
 use crate::store::{RunFilter, StepRow, StoreError};
 
 /// How long a plan waits at first where the lock may be one that nobody holds any more.
@@ -71,20 +71,18 @@ impl Worker {
                 .into_iter()
                 .filter_map(|row| start_of(row.start))
                 .collect();
-            // What could not be copied when the apply ended, on a full disk, is still where it was.
-            if self.places.stranded(facts.id).is_none()
-                && let Some(apply) = steps.iter().find(|start| start.step == Step::Apply)
-            {
+            let stranded = self.places.stranded(facts.id).or_else(|| {
+                let apply = steps.iter().find(|start| start.step == Step::Apply)?;
+                // What could not be copied when the apply ended, on a full disk, is still where it was.
                 self.keep_stranded(facts.id, apply);
-            }
+                let taken = self.places.stranded(facts.id);
+                taken.or_else(|| engine::left_stranded(apply))
+            });
             return Ok(Some(Unfinished {
                 run: store.run(facts.id)?,
                 journal,
-                stranded: self.places.stranded(facts.id).or_else(|| {
-                    let apply = steps.iter().find(|start| start.step == Step::Apply);
-                    apply.and_then(engine::left_stranded)
-                }),
                 steps,
+                stranded,
             }));
         }
         Ok(None)
@@ -379,10 +377,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn is_sealed(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == ENDING)
 }
 
 /// What the record has kept of an apply.

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::resting::STRANDED;
 use super::{Owner, Recorder, Worker, failure};
 use crate::clock::{human_duration, now};
 use crate::engine::supervise::{Ended, Exit};
@@ -16,7 +15,7 @@ use crate::engine::{self, Adopted, AdoptedEnd, ApplyOutcome, CancelToken, Step, 
 use crate::plan::Diagnostic;
 use crate::redact::Redactor;
 use crate::run::{AppliedParts, Event, Failure, Purpose, Refused, Run, State};
-use crate::seal::sealed_name;
+use crate::seal::{STRANDED, sealed_name};
 use crate::store::{StoreError, TakeOver};
 
 /// A proposal's plan whose process is lost more often than this is not tried again by itself: it may

@@ -13,13 +13,7 @@ use crate::engine::{self, KeptState};
 use crate::fault::chain;
 use crate::id::RunId;
 use crate::run::{NewRun, Run};
-use crate::seal::{Keys, Kind, Label, remove, sealed_name};
-
-/// The name of a state that an apply could not save, as Terraform gives it.
-pub(super) const STRANDED: &str = "errored.tfstate";
-
-/// The name of one that was pushed afterwards.
-const PUSHED: &str = "pushed.tfstate";
+use crate::seal::{Keys, Kind, Label, PUSHED, STRANDED, remove, sealed_name};
 
 /// Two that put one run to rest at once, as a taking-over and a sweep may, would meet in one file.
 static RESTING: Mutex<()> = Mutex::new(());
